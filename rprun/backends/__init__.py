@@ -1,0 +1,1 @@
+"""Who sees what: the observation backends, and the choice of one for each category."""

@@ -1,0 +1,1 @@
+"""The one door to the Linux kernel: everything that needs ctypes."""

@@ -1,0 +1,25 @@
+"""prctl(2): what a process may ask for itself that Python has no call for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+# include/uapi/linux/prctl.h
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+# int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5);
+_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+_libc.prctl.restype = ctypes.c_int
+
+
+def set_child_subreaper() -> None:
+    """Make this process the parent of every orphaned descendant (prctl(2), Linux 3.4).
+
+    Raises:
+        OSError: the kernel refused.
+    """
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))

@@ -1,0 +1,170 @@
+"""A sink writes the events of a run to one destination: in whole lines, and never at the command's expense.
+
+- A line is one write(2). A pipe takes up to PIPE_BUF bytes of it as one piece; where a longer one is taken in part, the
+  rest goes before anything else, and the relay keeps away meanwhile (`in_line`).
+- How a line ends and whether it needs a newline in front is decided when it is written, not when it comes: the command
+  may have changed the terminal, or written half a line, since then.
+- What cannot be written now waits in a bounded backlog, beyond which events are dropped and counted in `lost` records.
+- A destination that fails is reported once and detached; the run goes on.
+
+Not thread-safe: it belongs to the thread of the run.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+
+from rprun.observe._destination import Destination, complain
+from rprun.observe.backlog import Backlog, represents
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rprun.observe.events import ObserverEvent
+
+BACKLOG_LINES = 1024
+BACKLOG_BYTES = 1 << 20
+FINISH_SECONDS = 2.0
+
+ADVICE = {
+    errno.EPIPE: "its reader has ended",
+    errno.ENOSPC: "make room, or send the events elsewhere",
+    errno.EIO: "the terminal has gone",
+    errno.EFBIG: "the file-size limit is reached",
+}
+
+
+class Sink:
+    """Where the events of one run go.
+
+    Attributes:
+        at_line_start: whether the last byte that anybody wrote to the same destination ended a line. The relay sets it
+            after each write of the command's output that goes there; nobody else needs to.
+    """
+
+    def __init__(
+        self,
+        destination: Destination,
+        as_json: bool,
+        max_lines: int = BACKLOG_LINES,
+        max_bytes: int = BACKLOG_BYTES,
+    ) -> None:
+        """Takes over a destination; see `open_sink`."""
+        self.at_line_start = True
+        self._destination = destination
+        self._as_json = as_json
+        self._backlog = Backlog(max_lines, max_bytes)
+        self._next = b""  # A line without its ends that has left the backlog, of which nothing is written.
+        self._rest = b""  # What is left of a line of which something is written.
+        self._attached = True
+
+    @property
+    def in_line(self) -> bool:
+        """Says whether a line is half written: the relay sends nothing to the same destination while it is."""
+        return bool(self._rest)
+
+    def fileno(self) -> int:
+        """Gives the descriptor to poll for writing while `wants_write`; -1 once finished or detached."""
+        return self._destination.fd
+
+    def put(self, event: ObserverEvent) -> None:
+        """Writes an event if that can be done now, else keeps it or counts it as lost. Never waits, never raises."""
+        if self._attached:
+            self._backlog.put(event, len(self._encode(event)))
+            self.on_writable()
+
+    def wants_write(self) -> bool:
+        """Says whether something waits that the destination may take; False while a FIFO has had no reader yet."""
+        return self._attached and self._pending() and not self._destination.unread_fifo
+
+    def on_writable(self) -> None:
+        """Writes what can be written now. Never waits, never raises."""
+        try:
+            while self._attached and self._pending() and self._destination.writable:
+                self._write_some()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._fail(error)
+
+    def finish(self, deadline_seconds: float = FINISH_SECONDS) -> None:
+        """Writes what waits, for this long at most, says on standard error what was lost, and closes what was opened.
+
+        A second call does nothing.
+        """
+        deadline = time.monotonic() + deadline_seconds
+        self.on_writable()
+        while self._attached and self._pending() and (left := deadline - time.monotonic()) > 0:
+            self._destination.wait(left)
+            self.on_writable()
+        if self._attached and self._pending():
+            self._report_unwritten()
+        self._detach()
+
+    def _pending(self) -> bool:
+        return bool(self._rest or self._next) or len(self._backlog) > 0
+
+    def _encode(self, event: ObserverEvent) -> bytes:
+        # A readable line is printable, a JSON one is Unicode: nothing is left to replace but what repr let through.
+        line = event.to_json() if self._as_json else event.to_text()
+        return line.encode("utf-8", "backslashreplace")
+
+    def _write_some(self) -> None:
+        """Writes one line, or what was left of one.
+
+        Raises:
+            OSError: it was not written; BlockingIOError if it may be later.
+        """
+        if self._rest:
+            self._rest = self._rest[self._destination.write(self._rest) :]
+            return
+        if not self._next:
+            event = self._backlog.pop()
+            if event is None:
+                return
+            self._next = self._encode(event)
+        end = b"\r\n" if self._destination.raw_terminal else b"\n"
+        line = (b"" if self.at_line_start else end) + self._next + end
+        # If this raises, nothing of the line has been written, and its ends are decided anew the next time.
+        written = self._destination.write(line)
+        self._next = b""
+        self._rest = line[written:]
+        self.at_line_start = True
+
+    def _fail(self, error: OSError) -> None:
+        advice = ADVICE.get(error.errno or 0, "send the events elsewhere with --events")
+        why = os.strerror(error.errno) if error.errno else str(error)
+        self._detach()
+        complain(f"rprun: events: cannot write {self._destination.name}: {why} ({advice})")
+
+    def _report_unwritten(self) -> None:
+        cut = bool(self._rest)
+        unwritten = sum(map(represents, iter(self._backlog.pop, None))) + bool(self._rest or self._next)
+        name = self._destination.name
+        last = ", and the last line is cut" if cut else ""
+        events = "1 event" if unwritten == 1 else f"{unwritten} events"
+        complain(f"rprun: events: {events} not written to {name}{last}: nobody reads it (read it, or give a file)")
+
+    def _detach(self) -> None:
+        self._attached = False
+        self._backlog.clear()
+        self._next = self._rest = b""
+        self._destination.close()
+
+
+def open_sink(destination: str, as_json: bool) -> Sink:
+    """Opens where events go, before the command starts.
+
+    A FIFO that nobody reads is opened without waiting; what is written before its first reader comes is kept like that
+    of any slow reader.
+
+    Args:
+        destination: `-` (stderr), a file's name, or `fd:N`. From 3 on, N is made close-on-exec: it was handed to rprun,
+            and the command does not inherit it.
+        as_json: JSON lines, else lines for people.
+
+    Raises:
+        RprunError: it cannot be opened or written to.
+    """
+    return Sink(Destination(destination), as_json)

@@ -1,0 +1,1 @@
+"""One run: the process, the relay, the user's terminal, signals, limits, and the exit status."""

@@ -1,0 +1,309 @@
+"""One run: an execution and its job, with limits, the end of the tree, and events. `Process` is its public face.
+
+This module is on the start-up path.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import os
+
+from rprun.errors import RprunError, UsageError
+from rprun.runner.execution import Execution
+from rprun.runner.job import Job
+from rprun.runner.loop import Loop
+from rprun.transport import streams
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from rprun.observe.emitter import Emitter
+    from rprun.runner.limits import Ladder, Limits
+    from rprun.runner.pumps import Pump
+    from rprun.runner.signals import Signals
+    from rprun.transport.command import Launch
+    from rprun.transport.streams import Stream
+
+    Rows = tuple[Stream, Stream, Stream]
+
+
+class Run:
+    """Runs a command once, in the thread that calls `begin` and `relay`.
+
+    Attributes:
+        loop: what everything runs on.
+        execution: the command, None before `begin`.
+        returncode: the exit status or negative signal, None before the end.
+        limit: `timeout` or `idle-timeout` when that ended it, else empty.
+        drained: False when reading was cut short.
+        orphans: (pid, name) of the descendants alive at the end, where they are reported.
+        failure: what went wrong on rprun's side although the command ran.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        *,
+        transport: str,
+        split_stderr: bool,
+        size: tuple[int, int] | None,
+        deliver: Callable[[str, bytes], None] | None,
+        writes: bool,
+        timeout: float | None,
+        idle_timeout: float | None,
+        stop_signal: int,
+        kill_after: float,
+        orphans: str,
+        drain: float,
+    ) -> None:
+        """Describe the run; the arguments are those of `Process`, checked.
+
+        Args:
+            launch: the command.
+            transport, split_stderr, size, timeout, idle_timeout, stop_signal, kill_after, orphans, drain: see there.
+            deliver: takes the output; None relays to this process's own streams.
+            writes: the command's input comes from the owner of the process.
+        """
+        self.launch = launch
+        self.loop = Loop()
+        self.execution: Execution | None = None
+        self.returncode: int | None = None
+        self.limit = ""
+        self.drained = True
+        self.orphans: list[tuple[int, str]] = []
+        self.failure: RprunError | None = None
+        self._transport = transport
+        self._split_stderr = split_stderr
+        self._size = size
+        self._deliver = deliver
+        self._writes = writes
+        self._policy = orphans
+        # Those who wait for the tree read what it writes as long as it lives.
+        self._drain = float("inf") if orphans == "wait" else drain
+        # A subreaper is visible to orphans (their parent is not init), so there is one only where it is needed.
+        launch.subreaper = orphans != "leave" or timeout is not None or idle_timeout is not None
+        self._limits: Limits | None = None
+        if timeout is not None or idle_timeout is not None:
+            from rprun.runner.limits import Limits
+
+            self._limits = Limits(self.loop, self.end_tree, timeout=timeout, idle_timeout=idle_timeout)
+        self._ladder: Ladder | None = None
+        self._stop_signal = stop_signal
+        self._kill_after = kill_after
+        self._job: Job | None = None
+        self._emitter: Emitter | None = None
+        self._event_destination: tuple[int, int] | None = None
+        self._settle_events: Callable[[], None] | None = None
+
+    def observe(
+        self,
+        emitter: Emitter,
+        *,
+        destination: tuple[int, int] | None = None,
+        settle: Callable[[], None] | None = None,
+    ) -> None:
+        """Have the run's events emitted.
+
+        Args:
+            emitter: gets the events.
+            destination: (st_dev, st_ino) of where they are written: a stream of the command's that goes there too is
+                relayed, even if it could pass through, so that lines stay whole.
+            settle: called after each turn of the loop.
+        """
+        self._emitter = emitter
+        self._event_destination = destination
+        self._settle_events = settle
+
+    @property
+    def pumps(self) -> list[Pump]:
+        """What carries the command's output."""
+        return self.execution.ends.pumps if self.execution is not None else []
+
+    def begin(self, rows: Rows | None = None, signals: Signals | None = None) -> None:
+        """Start the command.
+
+        Args:
+            rows: this process's standard streams, if they have been looked at already.
+            signals: given where this process exists for the run alone and has one thread.
+
+        Raises:
+            NotFound, NotExecutable, RprunError: it could not be started.
+            UsageError: the run has begun before.
+        """
+        if self.execution is not None:
+            raise UsageError("a process can be started once (make a new one)")
+        rows = rows or (streams.Stream(0), streams.Stream(1), streams.Stream(2))
+        launch = self.launch
+        if signals is not None:
+            signals.attach(self.loop)
+            launch.mask, launch.ignored, launch.caught = list(signals.mask), signals.ignored, signals.caught
+        elif launch.env is None:
+            launch.env = dict(os.environb)
+        execution = self.execution = Execution(
+            self.loop, launch, rows, deliver=self._deliver, drain=self._drain, threaded=signals is None
+        )
+        job = self._job = Job(execution, rows, own_signals=signals is not None)
+        job.has_limits = self._limits is not None
+        kinds = self._choose_ends(rows)
+        if not self._writes and self._deliver is None:
+            job.find_terminal()
+        stands_in = self._transport == "auto" or rows[0].kind == streams.TTY
+        execution.ends.open(
+            kinds,
+            size=job.size(self._size),
+            attributes=job.attributes() if stands_in else None,
+            keys=self._writes,
+            utf8=_locale_is_utf8(),
+        )
+        for pump in execution.ends.pumps:
+            if pump.output is not None and pump.output.stream.identity == self._event_destination:
+                # Spliced bytes are not seen, and so it would not be known where a line ends.
+                pump.splices = False
+                pump.careful = True
+        if self._limits is not None:
+            execution.on_activity(self._limits.on_activity)
+        job.start(kinds, reads_stdin=not self._writes)
+        if self._emitter is not None:
+            self._emitter.emit("started", execution.pid)
+        if self._limits is not None:
+            self._limits.start()
+        if signals is not None:
+            signals.begin(job)
+            for stream, kind in zip(rows[:2], kinds[:2], strict=True):
+                if kind == streams.INHERIT:
+                    _let_go_of(stream)
+            for pump in execution.ends.pumps:
+                pump.on_end = _let_go_of_stdout
+                if pump.ended:
+                    _let_go_of_stdout(pump)
+
+    def _choose_ends(self, rows: Rows) -> tuple[str, str, str]:
+        transport = self._transport
+        if self._deliver is not None and transport != "pty":
+            first = streams.FEED_PIPE if self._writes else streams.INHERIT
+            return first, streams.OUT_PIPE, streams.ERROR_PIPE
+        # Silence can only be noticed in what passes by here; and an event must not cut a line of the command's.
+        silence = self._limits is not None and self._limits.idle_timeout is not None
+        shared = self._event_destination
+        kinds = streams.choose_ends(
+            rows,
+            transport,
+            split_stderr=self._split_stderr,
+            watch_stdout=silence or (shared is not None and shared == rows[1].identity),
+            watch_stderr=silence or (shared is not None and shared == rows[2].identity),
+        )
+        if self._writes and kinds[0] == streams.INHERIT:
+            return streams.FEED_PIPE, kinds[1], kinds[2]
+        return kinds
+
+    def relay(self, *, to_close: Sequence[int] = ()) -> int:
+        """Relay until the run has ended; return the return code.
+
+        Args:
+            to_close: descriptors that only the command is to have now that it has been started.
+        """
+        for descriptor in to_close:
+            os.close(descriptor)
+        execution = self.execution
+        if execution is None:
+            raise UsageError("the run has not begun")
+        turn, settle_events = self.loop.turn, self._settle_events
+        while execution.status is None:
+            turn()
+            if settle_events is not None:
+                settle_events()
+        self._stop_limits()
+        if self._policy == "kill" and not execution.alone:
+            self.end_tree()
+        while not execution.ended():
+            turn()
+            if settle_events is not None:
+                settle_events()
+        # A limit ends the whole tree, not just the command.
+        while (self._ladder is not None or self._policy == "wait") and not execution.alone:
+            if self._ladder is not None and self._ladder.exhausted:
+                break
+            turn()
+        if self._ladder is not None:
+            self._ladder.stop()
+        if self._policy == "report" and not execution.alone and execution.monitor is not None:
+            from rprun.runner.tree import describe
+
+            self.orphans = describe(execution.monitor.pid)
+        return self._conclude(execution)
+
+    def _conclude(self, execution: Execution) -> int:
+        status = execution.status or 0
+        self.returncode = os.waitstatus_to_exitcode(status)
+        self.limit = self._limits.hit if self._limits is not None else ""
+        self.drained = not execution.cut
+        self.failure = execution.failure
+        if self._emitter is not None:
+            fields: dict[str, Any] = {"exit_code": self.returncode}
+            if os.WIFSIGNALED(status) and os.WCOREDUMP(status):
+                fields["core"] = True
+            if execution.cut:
+                fields["drained"] = False
+            if self.limit:
+                fields["limit"] = self.limit
+            if self._policy == "report":
+                fields["orphans"] = [{"pid": pid, "name": name} for pid, name in self.orphans]
+            self._emitter.emit("exited", execution.pid, **fields)
+        return self.returncode
+
+    def let_go(self) -> None:
+        """Give back the terminal and close everything; a command that still runs is killed."""
+        if self._job is not None:
+            self._job.close()
+        elif self.execution is not None:
+            self.execution.close()
+        if self._emitter is not None:
+            self._emitter.close()
+
+    def end_tree(self) -> None:
+        """Begin to climb the ladder, once."""
+        if self._ladder is None:
+            from rprun.runner.limits import Ladder
+
+            self._ladder = Ladder(self.loop, self._signal_tree, first=self._stop_signal, grace=self._kill_after)
+            self._ladder.start()
+
+    def _stop_limits(self) -> None:
+        if self._limits is not None:
+            self._limits.stop()
+
+    def _signal_tree(self, numbers: tuple[int, ...]) -> None:
+        from rprun.runner.tree import signal_all
+
+        if self.execution is not None and self.execution.monitor is not None:
+            signal_all(self.execution.monitor.pid, numbers)
+
+
+def _let_go_of(stream: Stream) -> None:
+    """Close a pipe or socket here that only the command uses: its other end is to see when the command is done."""
+    if stream.kind in (streams.PIPE, streams.SOCKET):
+        null = os.open("/dev/null", os.O_RDWR)
+        os.dup2(null, stream.fd, inheritable=False)
+        os.close(null)
+
+
+def _let_go_of_stdout(pump: Pump) -> None:
+    """Do so for a stdout that is relayed, once its end has come. Stderr stays: rprun has to be able to speak."""
+    output = pump.output
+    if output is not None and output.stream.fd == 1 and not output.pending:
+        output.close()
+        _let_go_of(output.stream)
+
+
+def _locale_is_utf8() -> bool:
+    """Tell whether the locale's encoding is UTF-8, by the variables that decide it (locale(7))."""
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        value = os.environ.get(name)
+        if value:
+            return "utf8" in value.lower().replace("-", "")
+    return False

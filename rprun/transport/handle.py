@@ -1,0 +1,114 @@
+"""rprun's hold on the monitor: two pipes, a line for each order and each report.
+
+Reports: `pid N` (the command runs), `fail STEP ERRNO` (it could not be started), `stop SIGNAL`, `cont`,
+`exit STATUS` (as wait(2) gives it), `empty` (no descendant is left), `state SIGNAL` (the answer to `state`).
+Orders: `forward SIGNAL`, `signal SIGNAL`, `foreground-signal SIGNAL`, `resume foreground|background`, `state`, `bye`.
+
+This module is on the start-up path.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import os
+
+from rprun.transport.command import Launch
+from rprun.transport.monitor import block_all_signals, serve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Monitor:
+    """The monitor process and the pipes to it. Its owner reads `fileno()` when it is readable.
+
+    Attributes:
+        pid: the monitor's own pid, 0 once it has been reaped.
+    """
+
+    def __init__(self, pid: int, control: int, reports: int) -> None:
+        self.pid = pid
+        self._control = control
+        self._reports = reports
+        self._received = b""
+
+    @classmethod
+    def fork(cls, launch: Launch) -> Monitor:
+        """Start the monitor by fork(2): fast, and right only while this process has one thread.
+
+        Raises:
+            OSError: no more processes or descriptors.
+        """
+        control_read, control_write = os.pipe()
+        reports_read, reports_write = os.pipe()
+        before = block_all_signals()
+        pid = os.fork()
+        if pid == 0:
+            os.close(control_write)
+            os.close(reports_read)
+            serve(launch, control_read, reports_write)
+        _restore_mask(before)
+        os.close(control_read)
+        os.close(reports_write)
+        return cls(pid, control_write, reports_read)
+
+    @classmethod
+    def execute(cls, launch: Launch) -> Monitor:
+        """Start the monitor as a fresh interpreter: safe in a program that has threads.
+
+        Raises:
+            OSError: no more processes or descriptors.
+        """
+        from rprun.transport.remote import start
+
+        return cls(*start(launch))
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when a report waits."""
+        return self._reports
+
+    def read(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield the reports that wait as (verb, arguments); block for at least one.
+
+        A monitor that is gone without a word (killed) yields `("lost", [])`.
+        """
+        data = os.read(self._reports, 4096)
+        if not data:
+            yield "lost", []
+            return
+        *lines, self._received = (self._received + data).split(b"\n")
+        for line in lines:
+            verb, *arguments = line.decode("ascii").split()
+            yield verb, arguments
+
+    def order(self, line: str) -> None:
+        """Send an order; a monitor that is gone does not hear it, which `read` will tell."""
+        if self._control >= 0:
+            try:
+                os.write(self._control, line.encode("ascii") + b"\n")
+            except BrokenPipeError:
+                pass
+
+    def close(self) -> None:
+        """Let the monitor go and reap it. Without a `bye` before, that kills the command."""
+        if self._control >= 0:
+            os.close(self._control)
+            os.close(self._reports)
+            self._control = self._reports = -1
+        if self.pid:
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                # Reaped by somebody else's waitpid(-1), or SIGCHLD is ignored in this program.
+                pass
+            self.pid = 0
+
+
+def _restore_mask(mask: set[int]) -> None:
+    from _signal import SIG_SETMASK, pthread_sigmask
+
+    pthread_sigmask(SIG_SETMASK, mask)

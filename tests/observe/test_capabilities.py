@@ -1,0 +1,122 @@
+"""The matrix says what this version really sees, on this host and, as tables, on others."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from rprun.backends.choice import choose
+from rprun.backends.registry import candidates
+from rprun.errors import RprunError
+from rprun.observe.capabilities import CategoryCapability, ObserverCapabilities
+from rprun.observe.categories import CapabilitySupport, EventCategory
+
+ROWS = (
+    CategoryCapability("process", "unavailable", "none", "no process"),
+    CategoryCapability("lifecycle", "supported", "life", "all of it"),
+    CategoryCapability("network", "unavailable", "none", "no network"),
+    CategoryCapability("file", "partial", "a-backend", "some of it"),
+)
+
+
+def test_negotiation_is_cached_for_the_process() -> None:
+    """Two negotiations give one object."""
+    assert ObserverCapabilities.negotiate() is ObserverCapabilities.negotiate()
+
+
+def test_this_version_sees_lifecycle_and_says_so_of_the_rest() -> None:
+    """Lifecycle is supported by portable-lifecycle; every other row is `none`, with something to use instead."""
+    matrix = ObserverCapabilities.negotiate()
+    assert matrix.category("lifecycle").backend == "portable-lifecycle"
+    assert matrix.is_supported("lifecycle")
+    for category in ("file", "network", "process"):
+        row = matrix.category(category)
+        assert (row.support, row.backend) == ("unavailable", "none")
+        assert "; use " in row.reason
+
+
+def test_rows_come_in_order_whatever_they_were_given_in() -> None:
+    """to_table_rows gives four strings for each category, in ALL order."""
+    rows = ObserverCapabilities(ROWS).to_table_rows()
+    assert [row[0] for row in rows] == list(EventCategory.ALL)
+    assert rows[1] == ["file", "partial", "a-backend", "some of it"]
+    assert all(type(cell) is str for row in rows for cell in row)
+
+
+def test_summary_is_aligned() -> None:
+    """Two spaces of indent, two between columns, the first three as wide as their longest cell."""
+    assert ObserverCapabilities(ROWS).render_summary() == (
+        "observer capabilities:\n"
+        "  lifecycle  supported    life       all of it\n"
+        "  file       partial      a-backend  some of it\n"
+        "  network    unavailable  none       no network\n"
+        "  process    unavailable  none       no process"
+    )
+
+
+def test_partial_support_is_not_supported() -> None:
+    """is_supported is true of full support only."""
+    matrix = ObserverCapabilities(ROWS)
+    assert matrix.support("file") is CapabilitySupport.PARTIAL
+    assert not matrix.is_supported(EventCategory.FILE)
+
+
+def test_a_matrix_has_each_category_once() -> None:
+    """A row too few, or one twice, is refused."""
+    with pytest.raises(ValueError, match="one row of each"):
+        ObserverCapabilities(ROWS[:3])
+    with pytest.raises(ValueError, match="one row of each"):
+        ObserverCapabilities((*ROWS[:3], ROWS[0]))
+
+
+def test_require_fails_with_the_reason() -> None:
+    """What is not met ends in exit status 125, and the message is one line with the matrix's reason."""
+    matrix = ObserverCapabilities(ROWS)
+    matrix.require([("lifecycle", "supported"), ("file", "partial")])
+    with pytest.raises(RprunError, match="--require file=supported: .* partial .* some of it") as caught:
+        matrix.require([("file", "supported")])
+    assert caught.value.status == 125
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_are_values() -> None:
+    """Rows are frozen, comparable, hashable and can be copied."""
+    row = ROWS[0]
+    assert copy.deepcopy(row) == row
+    assert len({row, copy.copy(row)}) == 1
+    with pytest.raises(AttributeError, match="frozen"):
+        row.reason = "other"
+
+
+@pytest.mark.parametrize(
+    ("platform", "category", "names"),
+    [
+        ("linux", "lifecycle", ["portable-lifecycle"]),
+        (
+            "linux",
+            "process",
+            ["ebpf", "proc-connector", "seccomp-user-notify", "psutil-poll", "etw", "endpoint-security"],
+        ),
+        ("linux", "file", ["ebpf", "seccomp-user-notify", "psutil-poll", "etw", "kqueue"]),
+        ("win32", "network", ["etw", "psutil-poll", "ebpf", "seccomp-user-notify", "endpoint-security"]),
+        ("darwin", "file", ["kqueue", "psutil-poll", "ebpf", "seccomp-user-notify", "etw"]),
+        ("freebsd14", "file", ["psutil-poll", "ebpf", "seccomp-user-notify", "etw", "kqueue"]),
+    ],
+)
+def test_candidates_of_the_system_come_first(platform: str, category: str, names: list[str]) -> None:
+    """Candidates are listed best first, those that are for other systems last."""
+    assert [backend.name for backend in candidates(EventCategory(category), platform)] == names
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin", "win32", "freebsd14"])
+@pytest.mark.parametrize("category", EventCategory.ALL)
+def test_every_answer_is_one_honest_sentence(platform: str, category: EventCategory) -> None:
+    """Each choice and each candidate has a reason of one line; what is not built claims nothing."""
+    choice = choose(category, platform)
+    assert choice.reason
+    assert (choice.backend is None) == (choice.support is CapabilitySupport.UNAVAILABLE)
+    for answer in choice.answers:
+        assert answer.reason.isprintable()
+        assert answer.support is CapabilitySupport.UNAVAILABLE or answer.backend == "portable-lifecycle"
+    assert ("strace" in choice.reason) == (platform == "linux" and category != "lifecycle")
