@@ -16,12 +16,12 @@ Names are imported when they are first used: `import rprun` alone costs nothing.
 
 from __future__ import annotations
 
-import sys
-
 __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import sys
+
     from rprun.errors import NotExecutable, NotFound, RprunError, UsageError
     from rprun.observe.capabilities import CategoryCapability, ObserverCapabilities
     from rprun.observe.categories import CapabilitySupport, EventCategory

@@ -14,13 +14,12 @@ import sys
 assert sys.platform != "win32"
 
 import os
-from _signal import SIGPIPE
+from _signal import SIGKILL, SIGPIPE
 from errno import EIO, ENOENT, EPIPE
 
 from rprun.errors import NotExecutable, NotFound, RprunError
 from rprun.runner.ends import Ends
 from rprun.runner.loop import READ, Loop
-from rprun.transport.command import Launch
 from rprun.transport.handle import Monitor
 
 TYPE_CHECKING = False
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from rprun.runner.pumps import Pump
     from rprun.runner.stdin_feed import StdinFeed
+    from rprun.transport.command import Launch
     from rprun.transport.pty import Pty
     from rprun.transport.streams import Stream
 
@@ -43,6 +43,7 @@ class Execution:
         pid: the command's, 0 before the start.
         has_terminal: it has a terminal, and so a session, of its own; even if that has been hung up since.
         status: wait(2) status once the command has been reaped, else None.
+        status_known: False when the monitor was killed, and with it the only process that could know the status.
         cut: the drain ended before the end of file, because somebody still holds the other end.
         alone: no descendant is left (of a subreaper's tree; otherwise only the command itself is known of).
         note: called whenever bytes move in either direction.
@@ -80,6 +81,7 @@ class Execution:
         self.pid = 0
         self.has_terminal = False
         self.status: int | None = None
+        self.status_known = True
         self.cut = False
         self.alone = False
         self.failure: RprunError | None = None
@@ -184,9 +186,16 @@ class Execution:
         if not self.pid:
             raise RprunError("cannot start the command: its monitor process ended (was it killed?)")
         if self.status is None:
-            # Somebody killed the monitor: the command's parent is gone and with it its status. The kernel has hung
-            # up a terminal of ours; without one the command goes on by itself, as the child of init.
-            self.failure = RprunError("the command's exit status is lost: its monitor process ended (was it killed?)")
+            # Somebody killed the monitor: the command's parent is gone and with it its status. Nobody could tell when
+            # it ends, or end it, so it is ended now.
+            try:
+                os.kill(self.pid, SIGKILL)
+            except OSError:
+                pass
+            self.status_known = False
+            self.failure = RprunError(
+                "the command was killed, its status is lost: its monitor was gone (was that killed?)"
+            )
             self.alone = True
             self._on_exit(0)
 
@@ -195,16 +204,18 @@ class Execution:
         if self.monitor is None or self.status is not None:
             return 0
         self.monitor.order("state")
-        while True:
-            answer = 0
-            answered = False
+        stopped_by, answered = 0, False
+        while not answered and self.status is None:
             for verb, arguments in self.monitor.read():
-                if verb == "state":
-                    answer, answered = int(arguments[0]), True
-                elif verb != "stop":
+                # What follows the answer is newer than the answer.
+                if verb in ("state", "stop"):
+                    stopped_by = int(arguments[0])
+                    answered = answered or verb == "state"
+                elif verb == "cont":
+                    stopped_by = 0
+                else:
                     self._on_report(verb, arguments)
-            if answered or self.status is not None:
-                return answer if self.status is None else 0
+        return stopped_by if self.status is None else 0
 
     def order(self, line: str) -> None:
         """Have the monitor do something; see `handle.py`."""

@@ -22,7 +22,6 @@ assert sys.platform != "win32"
 import os
 from _signal import SIG_DFL, SIG_SETMASK, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, pthread_sigmask, signal
 
-from rprun.runner.execution import Execution
 from rprun.transport import streams
 
 TYPE_CHECKING = False
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from rprun.runner.execution import Execution
     from rprun.runner.keyboard import Keyboard
     from rprun.runner.terminal import Terminal
     from rprun.runner.terminal_pump import TerminalPump
@@ -225,7 +225,7 @@ class Job:
             pump.drain_now()
         self._release_terminal()
         self._suspend(number, whole_group=number in (SIGTSTP, SIGTTIN, SIGTTOU))
-        # Before the command goes on: it must find a SIGTERM that came with the SIGCONT before it reads, and stops, again.
+        # Before the command goes on: a SIGTERM that came with the SIGCONT must be there when it reads, and stops again.
         self._resuming = True
         self.pass_on_signals()
         self._resuming = False

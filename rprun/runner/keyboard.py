@@ -1,10 +1,10 @@
-"""Keys, from the user's terminal to the command's.
+r"""Keys, from the user's terminal to the command's.
 
-In raw mode ^C, ^\\ and ^Z are bytes for rprun; the command's own terminal turns them into signals. Without rprun they
+In raw mode ^C, ^\ and ^Z are bytes for rprun; the command's own terminal turns them into signals. Without rprun they
 would also have reached everybody else in the foreground group of the user's terminal, above all the shell that runs
 a script: it must hear of ^C to end its loop. So when the command's terminal is about to make a signal of a byte, the
-same signal goes to rprun's own group. (Not so for ^Z: the group is stopped when the command has stopped and the terminal
-has been given back, in that order; see `job.py`.)
+same signal goes to rprun's own group. (Not so for ^Z: the group is stopped once the command has stopped and the
+terminal has been given back, in that order; see `job.py`.)
 
 This module is on the start-up path and on the path of every key.
 """

@@ -65,9 +65,17 @@ class Run:
 
         Args:
             launch: the command.
-            transport, split_stderr, size, timeout, idle_timeout, stop_signal, kill_after, orphans, drain: see there.
+            transport: `auto`, `pty` or `pipe`.
+            split_stderr: a PTY of its own for stderr.
+            size: columns and rows, None for the terminal's.
             deliver: takes the output; None relays to this process's own streams.
             writes: the command's input comes from the owner of the process.
+            timeout: seconds, or None.
+            idle_timeout: seconds, or None.
+            stop_signal: first signal of the ladder.
+            kill_after: seconds from that to SIGKILL.
+            orphans: `leave`, `report`, `wait` or `kill`.
+            drain: seconds to read on after the command's end.
         """
         self.launch = launch
         self.loop = Loop()
@@ -138,18 +146,31 @@ class Run:
         if self.execution is not None:
             raise UsageError("a process can be started once (make a new one)")
         rows = rows or (streams.Stream(0), streams.Stream(1), streams.Stream(2))
-        launch = self.launch
         if signals is not None:
             signals.attach(self.loop)
-            launch.mask, launch.ignored, launch.caught = list(signals.mask), signals.ignored, signals.caught
-        elif launch.env is None:
-            launch.env = dict(os.environb)
+            signals.describe(self.launch)
+        elif self.launch.env is None:
+            self.launch.env = dict(os.environb)
         execution = self.execution = Execution(
-            self.loop, launch, rows, deliver=self._deliver, drain=self._drain, threaded=signals is None
+            self.loop, self.launch, rows, deliver=self._deliver, drain=self._drain, threaded=signals is None
         )
         job = self._job = Job(execution, rows, own_signals=signals is not None)
         job.has_limits = self._limits is not None
         kinds = self._choose_ends(rows)
+        self._open_ends(execution, job, kinds)
+        if self._limits is not None:
+            execution.on_activity(self._limits.on_activity)
+        job.start(kinds, reads_stdin=not self._writes)
+        if self._emitter is not None:
+            self._emitter.emit("started", execution.pid)
+        if self._limits is not None:
+            self._limits.start()
+        if signals is not None:
+            signals.begin(job)
+            _hand_over(execution, rows, kinds)
+
+    def _open_ends(self, execution: Execution, job: Job, kinds: tuple[str, str, str]) -> None:
+        rows = execution.ends.rows
         if not self._writes and self._deliver is None:
             job.find_terminal()
         stands_in = self._transport == "auto" or rows[0].kind == streams.TTY
@@ -165,22 +186,6 @@ class Run:
                 # Spliced bytes are not seen, and so it would not be known where a line ends.
                 pump.splices = False
                 pump.careful = True
-        if self._limits is not None:
-            execution.on_activity(self._limits.on_activity)
-        job.start(kinds, reads_stdin=not self._writes)
-        if self._emitter is not None:
-            self._emitter.emit("started", execution.pid)
-        if self._limits is not None:
-            self._limits.start()
-        if signals is not None:
-            signals.begin(job)
-            for stream, kind in zip(rows[:2], kinds[:2], strict=True):
-                if kind == streams.INHERIT:
-                    _let_go_of(stream)
-            for pump in execution.ends.pumps:
-                pump.on_end = _let_go_of_stdout
-                if pump.ended:
-                    _let_go_of_stdout(pump)
 
     def _choose_ends(self, rows: Rows) -> tuple[str, str, str]:
         transport = self._transport
@@ -244,7 +249,7 @@ class Run:
         self.drained = not execution.cut
         self.failure = execution.failure
         if self._emitter is not None:
-            fields: dict[str, Any] = {"exit_code": self.returncode}
+            fields: dict[str, Any] = {"exit_code": self.returncode if execution.status_known else None}
             if os.WIFSIGNALED(status) and os.WCOREDUMP(status):
                 fields["core"] = True
             if execution.cut:
@@ -282,6 +287,17 @@ class Run:
 
         if self.execution is not None and self.execution.monitor is not None:
             signal_all(self.execution.monitor.pid, numbers)
+
+
+def _hand_over(execution: Execution, rows: Rows, kinds: tuple[str, str, str]) -> None:
+    """Let go of every stream as soon as only the command uses it."""
+    for stream, kind in zip(rows[:2], kinds[:2], strict=True):
+        if kind == streams.INHERIT:
+            _let_go_of(stream)
+    for pump in execution.ends.pumps:
+        pump.on_end = _let_go_of_stdout
+        if pump.ended:
+            _let_go_of_stdout(pump)
 
 
 def _let_go_of(stream: Stream) -> None:

@@ -47,6 +47,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rprun.runner.job import Job
     from rprun.runner.loop import Loop
+    from rprun.transport.command import Launch
 
 # What a terminal or a shell sends to a whole group.
 _OF_TERMINALS = (SIGINT, SIGQUIT, SIGHUP, SIGTSTP)
@@ -100,6 +101,10 @@ class Signals:
     def mask_of_all() -> list[int]:
         """Return the numbers of all signals."""
         return sorted(int(number) for number in valid_signals())
+
+    def describe(self, launch: Launch) -> None:
+        """Tell how the command is to find its signals."""
+        launch.mask, launch.ignored, launch.caught = list(self.mask), self.ignored, self.caught
 
     def attach(self, loop: Loop) -> None:
         """Be the first on the loop: a resize or a stop comes before the keys that were typed after it."""

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from rprun.runner.loop import Loop
     from rprun.transport.output import Output
-    from rprun.transport.streams import TTY
-from rprun.transport.pty import Pty
+    from rprun.transport.pty import Pty
 
 _ONLCR = termios.OPOST | termios.ONLCR
 
@@ -100,13 +99,10 @@ class TerminalPump(Pump):
 
     def _without_added_returns(self, data: bytes) -> bytes:
         try:
-            doubled = (
-                termios.tcgetattr(self.cooked)[OFLAG] & _ONLCR == _ONLCR
-                and self.pty.attributes()[OFLAG] & _ONLCR == _ONLCR
-            )
+            theirs, ours = termios.tcgetattr(self.cooked)[OFLAG], self.pty.attributes()[OFLAG]
         except termios.error:
             return data
-        if not doubled:
+        if theirs & _ONLCR != _ONLCR or ours & _ONLCR != _ONLCR:
             return data
         if data.endswith(b"\r"):
             # The line discipline writes the pair at once, so a newline of its own is there already.

@@ -13,6 +13,7 @@ assert sys.platform != "win32"
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -75,15 +76,17 @@ class RelayThread:
                 os.close(self._wake_read)
                 os.close(self._wake_write)
                 self._wake_write = -1
+            # Whoever slipped in last is not to wait for a loop that does not turn any more.
+            while self._orders:
+                with suppress(OSError, ValueError):
+                    self._orders.popleft()()
             self._fail_writes()
             self.ended.set()
             self._started.set()
 
     def _on_wake(self, _event: int) -> None:
-        try:
+        with suppress(OSError):
             os.read(self._wake_read, 4096)
-        except BlockingIOError:
-            pass
         while self._orders:
             self._orders.popleft()()
 

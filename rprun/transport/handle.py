@@ -15,12 +15,13 @@ assert sys.platform != "win32"
 
 import os
 
-from rprun.transport.command import Launch
 from rprun.transport.monitor import block_all_signals, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from rprun.transport.command import Launch
 
 
 class Monitor:
@@ -38,7 +39,7 @@ class Monitor:
 
     @classmethod
     def fork(cls, launch: Launch) -> Monitor:
-        """Start the monitor by fork(2): fast, and right only while this process has one thread.
+        """Start the monitor as a fork of this process: fast, and right only while that has one thread.
 
         Raises:
             OSError: no more processes or descriptors.

@@ -51,10 +51,12 @@ def serve(launch: Launch, control: int, reports: int) -> NoReturn:
     Must be called in a process of its own, single-threaded, with every signal blocked.
     """
     status = 1
+    monitor = _Monitor(launch, control, reports)
     try:
-        status = _Monitor(launch, control, reports).run()
+        status = monitor.run()
     except BrokenPipeError:
-        # rprun is gone in the middle of a report; its death has already been dealt with.
+        # rprun was killed, and a report was on its way to it.
+        monitor.kill(SIGKILL)
         status = 0
     finally:
         os._exit(status)

@@ -63,5 +63,5 @@ def main() -> None:
     # Only 0, 1 and 2 are the command's; these crossed the exec for the monitor's own use.
     for descriptor in (control, reports, *launch.stdio, launch.tty):
         if descriptor > 2:
-            os.set_inheritable(descriptor, False)
+            os.set_inheritable(descriptor, False)  # noqa: FBT003 - the call takes it so
     serve(launch, control, reports)

@@ -82,7 +82,8 @@ def choose_ends(
         streams: rprun's own.
         transport: `auto`, `pty` or `pipe`.
         split_stderr: stderr gets a PTY of its own where it gets one at all.
-        watch_stdout, watch_stderr: rprun must see what goes there even where it could pass through.
+        watch_stdout: rprun must see what goes there even where it could pass through.
+        watch_stderr: the same for stderr.
     """
     stdin, stdout, stderr = streams
     if transport == "pty":

@@ -9,22 +9,22 @@ import select
 import shutil
 import struct
 import termios
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import Self
 
 import pytest
 from conftest import clean_environment
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 PATIENCE = 30
+# Where the generated files are; the package itself may be imported from elsewhere.
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def needs(program: str) -> str:
     """The program's path; skips where there is none."""
     found = shutil.which(program)
     if found is None:
-        pytest.skip(f"{program} is not installed, so its completion cannot be tried")
+        pytest.skip(f"{program} is not installed, so what it would say is unknown")
     return found
 
 

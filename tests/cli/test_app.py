@@ -138,8 +138,13 @@ def test_a_full_disk_is_a_failure_of_one_line() -> None:
     """Help that cannot be written is an error of rprun's own: 125 and one line."""
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "rprun", "--help"], stdout=full, stderr=subprocess.PIPE, env=clean_environment(), check=False, timeout=60
-        )  # fmt: skip
+            [sys.executable, "-m", "rprun", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            check=False,
+            timeout=60,
+        )
     assert done.returncode == 125
     assert done.stderr.startswith(b"rprun: ")
     assert b"No space left on device" in done.stderr
@@ -210,8 +215,12 @@ def test_a_failure_inside_is_one_line(body: str, said: bytes) -> None:
 def test_status_of_a_run(body: str, status: int) -> None:
     """The run's status is the process's; ^C is death by SIGINT without a traceback; each error has its number."""
     done = subprocess.run(
-        [sys.executable, "-c", BROKEN.format(body=body)], capture_output=True, env=clean_environment(), check=False, timeout=60
-    )  # fmt: skip
+        [sys.executable, "-c", BROKEN.format(body=body)],
+        capture_output=True,
+        env=clean_environment(),
+        check=False,
+        timeout=60,
+    )
     assert done.returncode == status
     assert b"Traceback" not in done.stderr
 

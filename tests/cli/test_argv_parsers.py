@@ -21,9 +21,35 @@ GOOD = {
 }  # fmt: skip
 BAD = ["", "-1", "x", "nan", "--", "--pty", "-t", "a,,b", "fd:x", "inf", "=", "@file", "*", "~", "\udcff", "a\nb", "-"]
 WORDS = [
-    "capabilities", "true", "--", "-", "--json", "--help", "-h", "--version", "-tT", "-tt", "-th", "-x", "-t=1", "--pty=1",
-    "--pty=", "--obs", "--no-pty", "---", "--=", "-=", "@args", "*.py", "", "\udcff", "a\nb", "--size", "--observe", "--all",
-]  # fmt: skip
+    "capabilities",
+    "true",
+    "--",
+    "-",
+    "--json",
+    "--help",
+    "-h",
+    "--version",
+    "-tT",
+    "-tt",
+    "-th",
+    "-x",
+    "-t=1",
+    "--pty=1",
+    "--pty=",
+    "--obs",
+    "--no-pty",
+    "---",
+    "--=",
+    "-=",
+    "@args",
+    "*.py",
+    "",
+    "\udcff",
+    "a\nb",
+    "--size",
+    "--observe",
+    "--all",
+]
 NAMES = sorted(_argv_table.LONG) + [f"-{letter}" for letter in _argv_table.SHORT]
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from conftest import clean_environment
-from shells import STAND_IN, Shell, needs
+from shells import CHECKOUT, STAND_IN, Shell, needs
 
 from rprun.cli import table
-from rprun.cli.generate.__main__ import ROOT
 
 BASH_COMPLETION = "/usr/share/bash-completion/bash_completion"
 
@@ -78,7 +77,7 @@ def test_bash(place: Path, package: bool) -> None:
         if not Path(BASH_COMPLETION).exists():
             pytest.skip("the package bash-completion is not installed, so handing over to it cannot be tried")
         script += f". {BASH_COMPLETION}\n"
-    script += f". '{ROOT}/completions/rprun.bash'\n{FAKE_BASH}{STAND_IN}"
+    script += f". '{CHECKOUT}/completions/rprun.bash'\n{FAKE_BASH}{STAND_IN}"
     with Shell([needs("bash"), "--norc", "--noprofile", "-i"], place) as shell:
         shell.setup(prepared(place, f"bash-{package}", script))
         assert {line: shell.completed(line) for line, _ in LINES} == dict(LINES)
@@ -96,7 +95,7 @@ compdef _fake fake
 def test_zsh(place: Path) -> None:
     """zsh completes rprun's options and values, and hands over to the command's own completion."""
     with Shell([needs("zsh"), "-f", "-i"], place) as shell:
-        shell.setup(prepared(place, "zsh-setup", ZSH.format(completions=ROOT / "completions") + STAND_IN))
+        shell.setup(prepared(place, "zsh-setup", ZSH.format(completions=CHECKOUT / "completions") + STAND_IN))
         found = {line: shell.completed(line) for line, _ in LINES}
     # A / or = that zsh has appended by itself goes away again at the return key.
     assert found == {line: [*words[:-1], words[-1].rstrip("/=")] for line, words in LINES}
@@ -104,7 +103,7 @@ def test_zsh(place: Path) -> None:
 
 def fish(place: Path, line: str) -> list[str]:
     """What fish offers for a line."""
-    setup = f"source '{ROOT}/completions/rprun.fish'; complete -c fake -f -a 'checkout commit'"
+    setup = f"source '{CHECKOUT}/completions/rprun.fish'; complete -c fake -f -a 'checkout commit'"
     done = subprocess.run(
         [needs("fish"), "--no-config", "-c", f"{setup}; complete --do-complete=$argv[1]", line],
         capture_output=True, text=True, cwd=place, check=False, timeout=60,

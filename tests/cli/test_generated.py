@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from shells import CHECKOUT, needs
 
 from rprun.cli import table
 from rprun.cli.generate import __main__ as generate
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMPLETIONS = [name for name in generate.FILES if name.startswith("completions/")]
 # `-n`: read the script and run nothing.
 CHECKERS = {"completions/rprun.bash": "bash", "completions/_rprun": "zsh", "completions/rprun.fish": "fish"}
 
 
-def needs(program: str) -> str:
-    """The program's path; skips where there is none."""
-    found = shutil.which(program)
-    if found is None:
-        pytest.skip(f"{program} is not installed, so what it would say about the file is unknown")
-    return found
-
-
 def test_generated_files_are_current() -> None:
     """The committed files are what the Typer app gives; if this fails, run `python -m rprun.cli.generate --write`."""
-    assert generate.stale() == []
+    assert generate.stale(CHECKOUT) == []
 
 
 def test_check_names_the_command_that_mends(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stale or missing file is named, with the command; writing mends it; then the check is silent."""
-    monkeypatch.setattr(generate, "stale", lambda: ["man/rprun.1"])
+    monkeypatch.setattr(generate, "stale", lambda _: ["man/rprun.1"])
+    monkeypatch.setattr(generate, "checkout", lambda: tmp_path)
     assert generate.main(["--check"]) == 1
     shown = capsys.readouterr().err
     assert "man/rprun.1 is stale" in shown
@@ -50,11 +40,25 @@ def test_check_names_the_command_that_mends(
 
 
 def test_generator_as_a_process() -> None:
-    """`--check` succeeds in silence, and anything else is a usage error."""
+    """`--check` in a checkout succeeds in silence, and anything else is a usage error."""
     command = [sys.executable, "-m", "rprun.cli.generate"]
-    check = subprocess.run([*command, "--check"], capture_output=True, check=False, timeout=60)
+    check = subprocess.run([*command, "--check"], cwd=CHECKOUT, capture_output=True, check=False, timeout=60)
     assert (check.returncode, check.stdout, check.stderr) == (0, b"", b"")
-    assert subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 2
+    assert subprocess.run(command, cwd=CHECKOUT, capture_output=True, check=False, timeout=60).returncode == 2
+
+
+def test_generator_outside_a_checkout(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are no generated files, one line says so, and nothing is written."""
+    monkeypatch.setattr(generate, "__file__", str(tmp_path / "site-packages/rprun/cli/generate/__main__.py"))
+    monkeypatch.chdir(tmp_path)
+    for argument in ("--check", "--write"):
+        assert generate.main([argument]) == 2
+        shown = capsys.readouterr()
+        assert (shown.out, shown.err.count("\n")) == ("", 1)
+        assert str(tmp_path) in shown.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_man_page_is_clean(tmp_path: Path) -> None:
@@ -69,7 +73,7 @@ def test_man_page_is_clean(tmp_path: Path) -> None:
 
 def test_man_page_shows_every_option() -> None:
     """Each option heads an entry of the rendered page, and the contract's sections are there."""
-    command = [needs("mandoc"), "-T", "utf8", generate.ROOT / "man/rprun.1"]
+    command = [needs("mandoc"), "-T", "utf8", CHECKOUT / "man/rprun.1"]
     shown = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout.decode()
     while "\b" in shown:
         at = shown.index("\b")
@@ -109,13 +113,11 @@ def test_completions_know_every_option(name: str) -> None:
 @pytest.mark.parametrize("name", CHECKERS)
 def test_completions_are_valid(name: str) -> None:
     """The shell itself parses the file."""
-    done = subprocess.run(
-        [needs(CHECKERS[name]), "-n", generate.ROOT / name], capture_output=True, check=False, timeout=60
-    )
+    done = subprocess.run([needs(CHECKERS[name]), "-n", CHECKOUT / name], capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("option", [option for option in table.read().options], ids=lambda option: option.dest)
+@pytest.mark.parametrize("option", table.read().options, ids=lambda option: option.dest)
 def test_options_are_fit_for_rendering(option: table.Option) -> None:
     """What the generators rely on: a short first sentence, a known kind of value, no value for a short name."""
     assert option.help.endswith(".")

@@ -74,8 +74,23 @@ def test_size(text: str, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "80", "80x", "x24", "0x24", "80x0", "65536x1", "80x24x1", "80 x24", "-1x5", "٣x٣", "8_0x24", "9" * 9999 + "x1"]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "80",
+        "80x",
+        "x24",
+        "0x24",
+        "80x0",
+        "65536x1",
+        "80x24x1",
+        "80 x24",
+        "-1x5",
+        "٣x٣",
+        "8_0x24",
+        "9" * 9999 + "x1",
+    ],
+)
 def test_size_refuses(text: str) -> None:
     """What is not two numbers from 1 to 65535 is refused, however long."""
     with pytest.raises(UsageError):

@@ -18,7 +18,6 @@ from rprun.cli.generate import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).resolve().parents[3]
 USAGE = "usage: python -m rprun.cli.generate --check|--write"
 
 # Each generated and committed file, and the pure function that renders it.
@@ -32,7 +31,18 @@ FILES: dict[str, Callable[[], str]] = {
 }
 
 
-def stale(root: Path = ROOT) -> list[str]:
+def checkout() -> Path | None:
+    """The directory that the generated files are in: of this module's own checkout, else the current one.
+
+    An installed package has neither man page nor completions beside it; it is then about the checkout it is run in.
+    """
+    for root in (Path(__file__).resolve().parents[3], Path.cwd()):
+        if (root / "pyproject.toml").is_file() and (root / "rprun" / "cli").is_dir():
+            return root
+    return None
+
+
+def stale(root: Path) -> list[str]:
     """The files below root that are not what their function renders."""
 
     def current(name: str) -> bytes | None:
@@ -42,7 +52,7 @@ def stale(root: Path = ROOT) -> list[str]:
     return [name for name, render in FILES.items() if current(name) != render().encode()]
 
 
-def write(root: Path = ROOT) -> list[str]:
+def write(root: Path) -> list[str]:
     """Write the files that are stale; their names."""
     names = stale(root)
     for name in names:
@@ -54,14 +64,18 @@ def write(root: Path = ROOT) -> list[str]:
 
 def main(args: list[str]) -> int:
     """Check or write; the exit status."""
-    if args == ["--write"]:
-        for name in write():
-            print(f"wrote {name}")
-        return 0
-    if args != ["--check"]:
+    if args not in (["--check"], ["--write"]):
         print(USAGE, file=sys.stderr)
         return 2
-    names = stale()
+    root = checkout()
+    if root is None:
+        print(f"no checkout of rprun here: {Path.cwd()} (run this in the directory of pyproject.toml)", file=sys.stderr)
+        return 2
+    if args == ["--write"]:
+        for name in write(root):
+            print(f"wrote {name}")
+        return 0
+    names = stale(root)
     for name in names:
         print(f"{name} is stale", file=sys.stderr)
     if names:
