@@ -10,6 +10,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
+from errno import EMFILE
 
 from rprun.errors import RprunError
 from rprun.runner.pumps import Pump
@@ -218,7 +219,6 @@ def _open_pty(size: tuple[int, int], attributes: list[Any] | None, *, data: bool
         if attributes is None:
             pty.set_attributes((data_attributes if data else plain_attributes)(pty.attributes(), utf8=utf8))
     except OSError as error:
-        raise RprunError(
-            f"cannot open a terminal for the command: {error.strerror} (see /dev/pts and kernel.pty.max, or use --pipe)"
-        ) from error
+        advice = "see ulimit -n" if error.errno == EMFILE else "see /dev/pts and kernel.pty.max, or use --pipe"
+        raise RprunError(f"cannot open a terminal for the command: {error.strerror} ({advice})") from error
     return pty

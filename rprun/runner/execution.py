@@ -113,7 +113,7 @@ class Execution:
         reports: list[tuple[str, list[str]]] = []
         while not self.pid:
             while not reports:
-                reports += monitor.read()
+                reports += monitor.read(wait=True)
             self._on_report(*reports.pop(0))
         if reports:
             # A short command has ended already. That is dealt with on the loop, once everything has been set up.
@@ -149,7 +149,7 @@ class Execution:
 
     def _take_reports(self) -> None:
         if self.monitor is not None:
-            for verb, arguments in self.monitor.read():
+            for verb, arguments in self.monitor.read(wait=False):
                 self._on_report(verb, arguments)
 
     def _on_report(self, verb: str, arguments: list[str]) -> None:
@@ -173,7 +173,7 @@ class Execution:
             directory = os.fsdecode(self.launch.cwd or b"")
             return RprunError(f"cannot change to directory {directory}: {reason} (see --cwd)")
         if step != "exec":
-            return RprunError(f"cannot start {command}: {reason}")
+            return RprunError(f"cannot start {command}: {reason} (see ulimit -n and ulimit -u)")
         if number != ENOENT:
             return NotExecutable(f"cannot run {command}: {reason} (is it an executable file?)")
         if "/" in command:
@@ -206,7 +206,7 @@ class Execution:
         self.monitor.order("state")
         stopped_by, answered = 0, False
         while not answered and self.status is None:
-            for verb, arguments in self.monitor.read():
+            for verb, arguments in self.monitor.read(wait=True):
                 # What follows the answer is newer than the answer.
                 if verb in ("state", "stop"):
                     stopped_by = int(arguments[0])

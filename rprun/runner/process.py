@@ -13,7 +13,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
-from _signal import SIGINT, SIGKILL, SIGTERM
+from _signal import SIGINT, SIGKILL, SIGTERM, valid_signals
 
 from rprun.errors import UsageError
 from rprun.runner.run import Run
@@ -82,8 +82,8 @@ class Process:
                 `output` is None, else `write`.
             output: None relays to this process's stdout and stderr; a callable gets (`"stdout"` or `"stderr"`, data)
                 in the relaying thread; `CAPTURE` keeps the bytes.
-            timeout: seconds after which the whole tree is ended.
-            idle_timeout: seconds without output or input after which it is ended.
+            timeout: seconds after which the whole tree is ended, more than 0; None or infinite for no limit.
+            idle_timeout: seconds without output or input after which it is ended; the same.
             stop_signal: number of the first signal of `terminate` and of the limits.
             kill_after: seconds from that signal to SIGKILL.
             orphans: `leave`, `report`, `wait` for or `kill` descendants that outlive the command.
@@ -97,8 +97,11 @@ class Process:
         _one_of("transport", transport, ("auto", "pty", "pipe"))
         _one_of("orphans", orphans, ("leave", "report", "wait", "kill"))
         _one_of("stdin", stdin, (None, "inherit", "write"))
-        if size is not None and not all(0 < number < 1 << 16 for number in size):
-            raise UsageError(f"size must be two numbers from 1 to 65535, not {size!r}")
+        _check_signal("stop_signal", stop_signal)
+        if size is not None:
+            _check_size(size)
+        if not (output is None or output is CAPTURE or callable(output)):
+            raise UsageError(f"output must be None, CAPTURE or a function, not {output!r}")
         self.argv = [os.fsencode(word) for word in argv]
         self._captured: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self._output = output
@@ -114,12 +117,12 @@ class Process:
             size=size,
             deliver=None if output is None else self._deliver,
             writes=stdin == "write" or (stdin is None and output is not None),
-            timeout=timeout,
-            idle_timeout=idle_timeout,
+            timeout=_limit("timeout", timeout),
+            idle_timeout=_limit("idle_timeout", idle_timeout),
             stop_signal=stop_signal,
-            kill_after=kill_after,
+            kill_after=_seconds("kill_after", kill_after),
             orphans=orphans,
-            drain=drain,
+            drain=_seconds("drain", drain),
         )
         self._relay: RelayThread | None = None
 
@@ -240,8 +243,15 @@ class Process:
         return b"".join(self._captured["stderr"])
 
     def poll(self) -> int | None:
-        """Return `returncode` if the run has ended, else None."""
-        return None if self._relay is None or not self._relay.ended.is_set() else self.returncode
+        """Return `returncode` if the run has ended, else None.
+
+        Raises:
+            Exception: what kept the run from going on, such as an exception of the output function.
+        """
+        if self._relay is None or not self._relay.ended.is_set():
+            return None
+        self._relay.raise_failure()
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end of the run, all output delivered; return `returncode`.
@@ -273,12 +283,16 @@ class Process:
         Raises:
             UsageError: a size of zero, or it has not been started.
         """
-        if not (0 < cols < 1 << 16 and 0 < rows < 1 << 16):
-            raise UsageError(f"size must be two numbers from 1 to 65535, not {cols}x{rows}")
+        _check_size((cols, rows))
         self._running().resize(cols, rows)
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the command itself; one that has ended gets none."""
+        """Send a signal to the command itself; one that has ended gets none.
+
+        Raises:
+            UsageError: there is no such signal.
+        """
+        _check_signal("signal", number)
         self._running().send_signal(number)
 
     def interrupt(self) -> None:
@@ -336,3 +350,27 @@ def _one_of(name: str, value: str | None, allowed: tuple[str | None, ...]) -> No
     if value not in allowed:
         words = ", ".join(str(word) for word in allowed if word is not None)
         raise UsageError(f"{name} must be one of {words}, not {value!r}")
+
+
+def _check_signal(name: str, number: int) -> None:
+    if not isinstance(number, int) or number not in valid_signals():
+        raise UsageError(f"{name} must be the number of a signal, not {number!r} (see the signal module)")
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    if len(size) != 2 or not all(isinstance(number, int) and 0 < number < 1 << 16 for number in size):
+        raise UsageError(f"size must be two whole numbers from 1 to 65535, not {size!r}")
+
+
+def _seconds(name: str, value: float) -> float:
+    if not isinstance(value, (int, float)) or not value >= 0:
+        raise UsageError(f"{name} must be a number of seconds, not {value!r}")
+    return value
+
+
+def _limit(name: str, value: float | None) -> float | None:
+    if value is None or value == float("inf"):
+        return None
+    if not _seconds(name, value):
+        raise UsageError(f"{name} must be more than 0 seconds (use None for no limit)")
+    return value

@@ -91,6 +91,7 @@ class Run:
         self._deliver = deliver
         self._writes = writes
         self._policy = orphans
+        self._orphans_known = True
         # Those who wait for the tree read what it writes as long as it lives.
         self._drain = float("inf") if orphans == "wait" else drain
         # A subreaper is visible to orphans (their parent is not init), so there is one only where it is needed.
@@ -99,7 +100,7 @@ class Run:
         if timeout is not None or idle_timeout is not None:
             from rprun.runner.limits import Limits
 
-            self._limits = Limits(self.loop, self.end_tree, timeout=timeout, idle_timeout=idle_timeout)
+            self._limits = Limits(self.loop, self._on_limit, timeout=timeout, idle_timeout=idle_timeout)
         self._ladder: Ladder | None = None
         self._stop_signal = stop_signal
         self._kill_after = kill_after
@@ -217,30 +218,36 @@ class Run:
         execution = self.execution
         if execution is None:
             raise UsageError("the run has not begun")
-        turn, settle_events = self.loop.turn, self._settle_events
-        while execution.status is None:
-            turn()
-            if settle_events is not None:
-                settle_events()
-        self._stop_limits()
+        self._turn_until(lambda: execution.status is not None)
         if self._policy == "kill" and not execution.alone:
             self.end_tree()
-        while not execution.ended():
-            turn()
-            if settle_events is not None:
-                settle_events()
+        self._turn_until(execution.ended)
         # A limit ends the whole tree, not just the command.
-        while (self._ladder is not None or self._policy == "wait") and not execution.alone:
-            if self._ladder is not None and self._ladder.exhausted:
-                break
-            turn()
+        self._turn_until(lambda: execution.alone or not self._tree_is_waited_for())
+        if self._limits is not None:
+            self._limits.stop()
         if self._ladder is not None:
             self._ladder.stop()
         if self._policy == "report" and not execution.alone and execution.monitor is not None:
             from rprun.runner.tree import describe
 
-            self.orphans = describe(execution.monitor.pid)
+            try:
+                self.orphans = describe(execution.monitor.pid)
+            except OSError:
+                self._orphans_known = False
         return self._conclude(execution)
+
+    def _turn_until(self, done: Callable[[], bool]) -> None:
+        turn, settle_events = self.loop.turn, self._settle_events
+        while not done():
+            turn()
+            if settle_events is not None:
+                settle_events()
+
+    def _tree_is_waited_for(self) -> bool:
+        if self._ladder is not None:
+            return not self._ladder.exhausted
+        return self._policy == "wait"
 
     def _conclude(self, execution: Execution) -> int:
         status = execution.status or 0
@@ -256,7 +263,7 @@ class Run:
                 fields["drained"] = False
             if self.limit:
                 fields["limit"] = self.limit
-            if self._policy == "report":
+            if self._policy == "report" and self._orphans_known:
                 fields["orphans"] = [{"pid": pid, "name": name} for pid, name in self.orphans]
             self._emitter.emit("exited", execution.pid, **fields)
         return self.returncode
@@ -278,15 +285,29 @@ class Run:
             self._ladder = Ladder(self.loop, self._signal_tree, first=self._stop_signal, grace=self._kill_after)
             self._ladder.start()
 
-    def _stop_limits(self) -> None:
-        if self._limits is not None:
-            self._limits.stop()
+    def _on_limit(self) -> None:
+        """Time is up: for the command and its tree, or else for the wait that follows its end."""
+        execution, limits = self.execution, self._limits
+        if execution is not None and execution.status is not None and self._policy != "wait":
+            # It has ended in time. Only descendants that hold its terminal are still being read.
+            execution.stop_waiting()
+            if limits is not None:
+                limits.hit = ""
+        else:
+            self.end_tree()
 
     def _signal_tree(self, numbers: tuple[int, ...]) -> None:
         from rprun.runner.tree import signal_all
 
-        if self.execution is not None and self.execution.monitor is not None:
-            signal_all(self.execution.monitor.pid, numbers)
+        execution = self.execution
+        if execution is None or execution.monitor is None:
+            return
+        try:
+            signal_all(execution.monitor.pid, numbers)
+        except OSError:
+            # Descendants cannot be seen; the command itself can be reached in any case.
+            for number in numbers:
+                execution.order(f"signal {number}")
 
 
 def _hand_over(execution: Execution, rows: Rows, kinds: tuple[str, str, str]) -> None:

@@ -106,17 +106,27 @@ class RelayThread:
             TimeoutError: it goes on.
             Exception: what went wrong on our side.
         """
+        if threading.current_thread() is self._thread:
+            raise UsageError("cannot wait for a process in its own output function")
         if not self.ended.wait(timeout):
             raise TimeoutError(f"{os.fsdecode(self._run.launch.argv[0])} still runs after {timeout} seconds")
         self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        self.raise_failure()
         if self._run.failure is not None:
             raise self._run.failure
         code = self._run.returncode
         if code is None:
             raise RuntimeError("the run ended without a return code")
         return code
+
+    def raise_failure(self) -> None:
+        """Raise what has kept the run from going on, if anything has.
+
+        Raises:
+            Exception: that.
+        """
+        if self._failure is not None:
+            raise self._failure
 
     def write(self, data: bytes) -> None:
         """Queue input and wait until the command's end has taken it.
@@ -132,6 +142,9 @@ class RelayThread:
         order = _Write(bytes(data))
         if not self.post(lambda: self._queue(order)):
             raise BrokenPipeError("the command has ended")
+        if threading.current_thread() is self._thread:
+            # From within the output function: waiting here would be waiting for oneself.
+            return
         order.done.wait()
         if order.failed:
             raise BrokenPipeError("the command does not read any more")
@@ -216,7 +229,8 @@ class RelayThread:
 
         if not self.ended.is_set():
             self.send_signal(SIGKILL)
-        self._thread.join()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
 
 
 class _Write:

@@ -11,11 +11,20 @@ import sys
 
 assert sys.platform != "win32"
 
+import os
+from errno import ENOENT
+
 import psutil
 
 
 def descendants(monitor: int) -> list[psutil.Process]:
-    """Return the living processes below the monitor, parents first."""
+    """Return the living processes below the monitor, parents first.
+
+    Raises:
+        OSError: processes cannot be listed here (on Linux: there is no /proc).
+    """
+    if psutil.LINUX and not os.path.isdir("/proc/self"):
+        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), "/proc")
     try:
         found = psutil.Process(monitor).children(recursive=True)
     except psutil.Error:

@@ -14,6 +14,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
+import select
 
 from rprun.transport.monitor import block_all_signals, serve
 
@@ -33,6 +34,7 @@ class Monitor:
 
     def __init__(self, pid: int, control: int, reports: int) -> None:
         self.pid = pid
+        os.set_blocking(reports, False)
         self._control = control
         self._reports = reports
         self._received = b""
@@ -72,12 +74,23 @@ class Monitor:
         """Return the descriptor that is readable when a report waits."""
         return self._reports
 
-    def read(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield the reports that wait as (verb, arguments); block for at least one.
+    def read(self, *, wait: bool) -> Iterator[tuple[str, list[str]]]:
+        """Yield the reports that there are as (verb, arguments).
 
         A monitor that is gone without a word (killed) yields `("lost", [])`.
+
+        Args:
+            wait: for at least one, if there is none.
         """
-        data = os.read(self._reports, 4096)
+        if wait:
+            poller = select.poll()
+            poller.register(self._reports, select.POLLIN)
+            poller.poll()
+        try:
+            data = os.read(self._reports, 4096)
+        except BlockingIOError:
+            # Read already, by an order that waited for its answer in the same turn of the loop.
+            return
         if not data:
             yield "lost", []
             return

@@ -37,6 +37,7 @@ from _signal import (
     valid_signals,
 )
 from _signal import signal as set_handler
+from errno import EINVAL
 
 from rprun.transport.command import ChildFailed, Launch, become
 
@@ -58,6 +59,11 @@ def serve(launch: Launch, control: int, reports: int) -> NoReturn:
         # rprun was killed, and a report was on its way to it.
         monitor.kill(SIGKILL)
         status = 0
+    except OSError as error:
+        # Out of descriptors, processes or memory before the command could be started.
+        if not monitor.pid:
+            monitor.report(b"fail start %d\n" % (error.errno or EINVAL))
+            status = 0
     finally:
         os._exit(status)
 
@@ -188,8 +194,8 @@ class _Monitor:
         if self.pid:
             try:
                 os.kill(self.pid, number)
-            except PermissionError:
-                # A setuid command is out of reach for its caller's signals with or without rprun.
+            except OSError:
+                # A setuid command is out of reach for its caller's signals (EPERM), with or without rprun.
                 pass
 
     def kill_foreground(self, number: int) -> None:

@@ -54,11 +54,15 @@ class Pty:
         self.master, self.slave = (_above_standard(descriptor) for descriptor in os.openpty())
         self.held = -1
         self._write_end = -1
-        os.set_blocking(self.master, False)
-        self.held = self._open_held()
-        if attributes is not None:
-            self.set_attributes(attributes)
-        self.resize(*size)
+        try:
+            os.set_blocking(self.master, False)
+            self.held = self._open_held()
+            if attributes is not None:
+                self.set_attributes(attributes)
+            self.resize(*size)
+        except BaseException:
+            self.close()
+            raise
 
     def _open_held(self) -> int:
         flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC

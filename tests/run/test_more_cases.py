@@ -16,7 +16,6 @@ from running import PATIENCE, TRANSPORTS, children_of, read_until, run, start, s
 import rprun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS, ids=transport_id)
@@ -37,11 +36,10 @@ def mounted(*mounts: tuple[bytes, bytes, bytes, int, bytes]) -> None:
 
 
 @pytest.fixture
-def as_root() -> Iterator[None]:
-    """Skips where nothing may be mounted."""
+def as_root() -> None:
+    """Skips where nothing may be mounted and no pid chosen."""
     if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    yield
+        pytest.skip("only root may mount file systems and choose pids")
 
 
 @pytest.mark.usefixtures("as_root")
@@ -146,23 +144,42 @@ def test_orphans_that_end_first(transport: tuple[str, ...], policy: str) -> None
     assert process.returncode == 7
 
 
-@pytest.mark.parametrize("transport", ["pty", "pipe"])
-def test_a_signal_after_the_end_goes_nowhere(transport: str) -> None:
-    """Once the command has been reaped its pid may be anybody's: no signal is sent to it any more."""
-    script = "trap '' TERM; sh -c 'trap \"\" HUP TERM; echo up; read x' & echo $!; exit 5"
-    with rprun.Process(
-        ["sh", "-c", script],
-        transport=transport,
-        stdin="write",
-        output=rprun.CAPTURE,
-        drain=float("inf"),
-        orphans="kill",
-    ) as process:
-        assert process.wait(PATIENCE) == 5
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            process.send_signal(number)
-        process.terminate()
+def with_pid(pid: int) -> subprocess.Popen[bytes]:
+    """Start a process that has this pid, once that is free."""
+
+    def attempt() -> subprocess.Popen[bytes] | None:
+        with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
+            file.write(str(pid - 1))
+        process = subprocess.Popen(["sleep", "1000"])
+        if process.pid == pid:
+            return process
         process.kill()
+        process.wait()
+        return None
+
+    found: subprocess.Popen[bytes] = wait_until(attempt, f"a process {pid}")
+    return found
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("transport", ["pty", "pipe"])
+def test_a_signal_after_the_end_goes_nowhere(transport: str, tmp_path: Path) -> None:
+    """Once the command has been reaped its pid may be anybody's: no signal is sent to it any more."""
+    os.mkfifo(tmp_path / "fifo")
+    # What outlives the command holds its output open, so that the run goes on.
+    script = "trap '' HUP TERM; (read x <fifo) & exit 5"
+    with rprun.Process(
+        ["sh", "-c", script], transport=transport, cwd=tmp_path, output=rprun.CAPTURE, drain=float("inf")
+    ) as process:
+        assert process.pid
+        with with_pid(process.pid) as other:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                process.send_signal(number)
+            process.kill()
+            (tmp_path / "fifo").write_text("end\n")
+            assert process.wait(PATIENCE) == 5
+            assert other.poll() is None
+            other.kill()
 
 
 BYTE_BY_BYTE = """

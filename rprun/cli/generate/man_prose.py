@@ -533,6 +533,10 @@ After a
 to
 .Nm
 the user's terminal stays in raw mode.
+Modes that a command has set by escape sequences, as for the alternate screen, the mouse or pasting, are its own
+business: after a command that was killed they stay, as they would have without
+.Nm .
+Nobody answers a terminal query, as for the cursor's place, where no terminal of the user's stands behind the command's.
 .Ss Environment
 Python's variables, such as
 .Ev PYTHONHOME ,
