@@ -15,7 +15,7 @@ from errno import EMFILE
 from rprun.errors import RprunError
 from rprun.runner.pumps import Pump
 from rprun.transport import streams
-from rprun.transport.output import CAN_SPLICE, Output
+from rprun.transport.output import CAN_SPLICE, Output, enlarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Ends:
                     if kind not in pipes:
                         pipes[kind] = os.pipe()
                         os.set_blocking(pipes[kind][0], False)
+                        enlarge(pipes[kind][0])
                         self._pipes.append(pipes[kind][0])
                         self._theirs.append(pipes[kind][1])
                     stdio[number] = pipes[kind][1]

@@ -46,6 +46,7 @@ class Execution:
         status_known: False when the monitor was killed, and with it the only process that could know the status.
         cut: the drain ended before the end of file, because somebody still holds the other end.
         alone: no descendant is left (of a subreaper's tree; otherwise only the command itself is known of).
+        waited_enough: descendants have had their time to let go of the terminal.
         note: called whenever bytes move in either direction.
         failure: the first failure of a destination that is not just a reader who left.
         on_stopped: called with the signal when the command is reported to be stopped.
@@ -91,7 +92,7 @@ class Execution:
         self.on_reaped: Callable[[], None] = _nothing
         self.on_hangup: Callable[[], None] = _nothing
         self._feed: StdinFeed | None = None
-        self._drain_over = False
+        self.waited_enough = False
 
     def start(self) -> None:
         """Start the command.
@@ -136,7 +137,7 @@ class Execution:
 
     def stop_waiting(self) -> None:
         """The command has ended and nobody wants to wait for its descendants any longer."""
-        self._drain_over = True
+        self.waited_enough = True
 
     # -- reports and orders
 
@@ -242,7 +243,7 @@ class Execution:
         """
         if self.status is None:
             return False
-        if self._drain_over:
+        if self.waited_enough:
             for pump in self.ends.pumps:
                 pump.drain_now()
                 if not pump.ended and not pump.waits():

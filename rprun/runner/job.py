@@ -210,8 +210,7 @@ class Job:
         number = execution.look_at_state()
         if not number:
             return
-        if self.has_limits and not _under_job_control():
-            # Stopped as well, we could not end it in time, and nobody waits for us to be stopped.
+        if not self._must_stop_too():
             return
         if execution.ends.pty is None:
             self._suspend(number, whole_group=False)
@@ -230,6 +229,13 @@ class Job:
         self.pass_on_signals()
         self._resuming = False
         self.resume()
+
+    def _must_stop_too(self) -> bool:
+        if not self.own_signals:
+            # A program that runs commands goes on when one of them stops, unless its terminal is the command's too.
+            return self.keyboard is not None
+        # Stopped as well, we could not end the command in time, and without a shell nobody waits for us to stop.
+        return not self.has_limits or _under_job_control()
 
     def _suspend(self, number: int, *, whole_group: bool) -> None:
         """Stop this process by the same signal; return when it has been continued."""

@@ -90,6 +90,7 @@ class Run:
         self._size = size
         self._deliver = deliver
         self._writes = writes
+        self._end_is_owed = False
         self._policy = orphans
         self._orphans_known = True
         # Those who wait for the tree read what it writes as long as it lives.
@@ -164,6 +165,7 @@ class Run:
         job.start(kinds, reads_stdin=not self._writes)
         if self._emitter is not None:
             self._emitter.emit("started", execution.pid)
+            self._end_is_owed = True
         if self._limits is not None:
             self._limits.start()
         if signals is not None:
@@ -247,7 +249,7 @@ class Run:
     def _tree_is_waited_for(self) -> bool:
         if self._ladder is not None:
             return not self._ladder.exhausted
-        return self._policy == "wait"
+        return self._policy == "wait" and self.execution is not None and not self.execution.waited_enough
 
     def _conclude(self, execution: Execution) -> int:
         status = execution.status or 0
@@ -265,6 +267,7 @@ class Run:
                 fields["limit"] = self.limit
             if self._policy == "report" and self._orphans_known:
                 fields["orphans"] = [{"pid": pid, "name": name} for pid, name in self.orphans]
+            self._end_is_owed = False
             self._emitter.emit("exited", execution.pid, **fields)
         return self.returncode
 
@@ -275,7 +278,20 @@ class Run:
         elif self.execution is not None:
             self.execution.close()
         if self._emitter is not None:
+            if self._end_is_owed and self.execution is not None:
+                # The relay failed, and the command was killed above: that it ended is known, but not how.
+                self._emitter.emit("exited", self.execution.pid, exit_code=None)
             self._emitter.close()
+
+    @property
+    def takes_input(self) -> bool:
+        """Tell whether the owner of the process can give the command input: its own, or keys for its terminal."""
+        return self._writes or (self.execution is not None and self.execution.has_terminal)
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for descendants, once the command itself has ended."""
+        if self.execution is not None:
+            self.execution.stop_waiting()
 
     def end_tree(self) -> None:
         """Begin to climb the ladder, once."""

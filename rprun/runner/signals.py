@@ -95,7 +95,6 @@ class Signals:
             # Ignored, it would make the kernel throw away the status of every child.
             signal(SIGCHLD, SIG_DFL)
         self._job: Job | None = None
-        self.interrupted = False
 
     @staticmethod
     def mask_of_all() -> list[int]:
@@ -137,7 +136,6 @@ class Signals:
             # The command has ended; what is left is the wait for descendants that hold its terminal.
             if number in (SIGINT, SIGTERM, SIGHUP, SIGQUIT):
                 execution.stop_waiting()
-                self.interrupted = True
         elif not execution.has_terminal:
             execution.order(f"forward {number}")
         elif number == SIGWINCH:

@@ -42,7 +42,7 @@ class RelayThread:
         self._orders: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe()
-        self._thread = threading.Thread(target=self._relay, name="rprun-relay")
+        self._thread = threading.Thread(target=self._relay, name="rprun-relay", daemon=False)
         self._writes: deque[_Write] = deque()
         self._stdin_ends = False
 
@@ -135,9 +135,9 @@ class RelayThread:
             BrokenPipeError: nobody reads any more.
             UsageError: the command's stdin is this process's own.
         """
-        if self._input() < 0:
-            if self.ended.is_set() or self._stdin_ends:
-                raise BrokenPipeError("the command's input is closed")
+        if self.ended.is_set() or self._stdin_ends:
+            raise BrokenPipeError("the command's input is closed")
+        if not self._run.takes_input:
             raise UsageError("cannot write: the command's stdin is this process's own (use stdin=\"write\")")
         order = _Write(bytes(data))
         if not self.post(lambda: self._queue(order)):
@@ -229,6 +229,7 @@ class RelayThread:
 
         if not self.ended.is_set():
             self.send_signal(SIGKILL)
+            self.post(self._run.stop_waiting)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
