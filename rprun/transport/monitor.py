@@ -56,8 +56,11 @@ def serve(launch: Launch, control: int, reports: int) -> NoReturn:
     try:
         status = monitor.run()
     except BrokenPipeError:
-        # rprun was killed, and a report was on its way to it.
-        monitor.kill(SIGKILL)
+        # rprun was killed with a report on its way to it; or it is done, and has not waited for the last one.
+        if monitor.pid:
+            monitor.kill(SIGKILL)
+        else:
+            monitor.release_terminal()
         status = 0
     except OSError as error:
         # Out of descriptors, processes or memory before the command could be started.
