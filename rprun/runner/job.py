@@ -130,9 +130,7 @@ class Job:
             if reads_keys:
                 self._open_keyboard(terminal, execution.ends.pty)
             if reads_keys and execution.launch.foreground and self.keyboard is not None:
-                if terminal.is_canonical():
-                    self.keyboard.take_typed_ahead()
-                terminal.take()
+                self._take_terminal(terminal, self.keyboard)
             elif reads_keys:
                 self._found_in_background = execution.ends.pty.attributes()
         self._mark_cooked()
@@ -153,6 +151,11 @@ class Job:
         self.keyboard = Keyboard(self.execution.loop, terminal.fd, pty, mirror=self.own_signals)
         self.keyboard.note = self.execution.note
         self.keyboard.on_hangup = self._on_terminal_gone
+
+    def _take_terminal(self, terminal: Terminal, keyboard: Keyboard) -> None:
+        if terminal.is_canonical() and terminal.in_foreground():
+            keyboard.take_typed_ahead()
+        terminal.take()
 
     def _start_keyboard(self) -> None:
         if self.keyboard is not None and self.terminal is not None:
@@ -274,7 +277,7 @@ class Job:
                     self.keyboard.stop()
             elif self.keyboard is not None:
                 self._adopt_attributes(terminal, execution.ends.pty)
-                terminal.take()
+                self._take_terminal(terminal, self.keyboard)
                 self.keyboard.start()
             self._mark_cooked()
             self.resize()

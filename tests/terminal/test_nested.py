@@ -98,6 +98,21 @@ def test_a_script_inside(bash: Callable[..., Bash]) -> None:
     assert outer.attributes() == outer.at_rest
 
 
+def _wait_for_all_levels(outer: Bash) -> None:
+    """Type words until one is shown just twice, by the innermost terminal and by cat.
+
+    A level that has not resumed yet echoes it as well, and would take a control key for its own.
+    """
+    start = len(outer.output)
+    for number in range(1000):
+        word = b"sync%d." % number
+        outer.type(word.decode() + "\r")
+        outer.wait(lambda word=word: outer.output[start:].count(word) >= 2, "a word and its echo")
+        shown = [outer.output[start:].count(b"sync%d." % earlier) for earlier in range(max(0, number - 2), number)]
+        if shown == [2, 2]:
+            return
+
+
 def test_suspending(bash: Callable[..., Bash]) -> None:
     """^Z suspends all levels as one job; fg resumes them with their keys; again and again."""
     outer = bash(C=CAT)
@@ -109,6 +124,7 @@ def test_suspending(bash: Callable[..., Bash]) -> None:
         start = len(outer.output)
         outer.type(f"{word}\r")
         outer.expect(f"{word}\r\n{word}\r\n", start=start)
+        _wait_for_all_levels(outer)
     outer.keys("\x04")
     assert outer.last_status() == 0
     assert outer.attributes() == outer.at_rest
