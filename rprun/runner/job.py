@@ -5,9 +5,8 @@ Some facts about that:
 - A command that was started in the background, or is resumed there, is put into the background of its own terminal
   as well. When it wants to read, the kernel stops it (SIGTTIN) as it would have on the user's terminal, and that is
   how we hear of it: if we have been brought to the foreground meanwhile it simply goes on there.
-- Keys are read when rprun's stdin is the terminal. When it is not (`list | rprun less`), other programs of the
-  pipeline may be reading the terminal, so its keys are left alone until the command changes how its own terminal is
-  read, as pagers, editors and password prompts do first of all.
+- Keys are read when rprun's stdin is the terminal. When it is not (`list | rprun less`), they are left alone until
+  the command wants them; see `interest.py`.
 - The kernel stops a whole foreground group at ^Z, the shell of a script included. So do we.
 
 This module is on the start-up path.
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rprun.runner.execution import Execution
+    from rprun.runner.interest import KeyInterest
     from rprun.runner.keyboard import Keyboard
     from rprun.runner.terminal import Terminal
-    from rprun.runner.terminal_pump import TerminalPump
     from rprun.transport.pty import Pty
     from rprun.transport.streams import Stream
 
@@ -68,7 +67,7 @@ class Job:
         self.has_limits = False
         self._resuming = False
         self.pass_on_signals: Callable[[], None] = _nothing
-        self._asking: TerminalPump | None = None  # keys are read once its terminal says that they are wanted
+        self._interest: KeyInterest | None = None  # while it is open whether the command wants keys
         execution.on_stopped = self._on_stopped
         execution.on_reaped = self._on_reaped
         execution.on_hangup = self._close_keyboard
@@ -142,8 +141,16 @@ class Job:
         elif ends[0] == streams.PTY:
             execution.feed_from(self.rows[0])
         elif terminal is not None:
-            self._asking = next(pump for pump in execution.ends.terminals if pump.pty is execution.ends.pty)
-            self._asking.on_chunk = self._on_output
+            from rprun.runner.interest import KeyInterest
+
+            self._interest = KeyInterest(
+                execution.loop,
+                terminal,
+                next(pump for pump in execution.ends.terminals if pump.pty is execution.ends.pty),
+                execution.monitor.pid if execution.monitor is not None else 0,
+                self._on_keys_wanted,
+                self._on_shown_otherwise,
+            )
 
     def _open_keyboard(self, terminal: Terminal, pty: Pty) -> None:
         from rprun.runner.keyboard import Keyboard
@@ -179,24 +186,29 @@ class Job:
                 raw = same and self.terminal is not None and self.terminal.shows_raw
                 pump.cooked = pump.output.stream.fd if to_terminal and not raw else -1
 
-    def _on_output(self) -> None:
-        """The command has written, and may have changed its terminal before it did."""
-        asking, terminal = self._asking, self.terminal
-        if asking is None or terminal is None:
+    def _on_keys_wanted(self) -> None:
+        """The command wants keys although the terminal is not its stdin."""
+        terminal, pty = self.terminal, self.execution.ends.pty
+        self._stop_asking()
+        if terminal is None or pty is None:
             return
-        if asking.asks_for_keys():
-            if terminal.take():
-                self._stop_asking()
-                self._mark_cooked()
-                self._open_keyboard(terminal, asking.pty)
-                self._start_keyboard()
-        elif terminal.is_output and not terminal.shows_raw and asking.shows_otherwise() and terminal.take(keys=False):
+        self._open_keyboard(terminal, pty)
+        if self.keyboard is not None:
+            self._take_terminal(terminal, self.keyboard)
+            self.keyboard.send_what_was_echoed()
+            self._mark_cooked()
+            self._start_keyboard()
+
+    def _on_shown_otherwise(self) -> None:
+        """The command ends its lines differently from now on."""
+        terminal = self.terminal
+        if terminal is not None and terminal.is_output and not terminal.shows_raw and terminal.take(keys=False):
             self._mark_cooked()
 
     def _stop_asking(self) -> None:
-        if self._asking is not None:
-            self._asking.on_chunk = None
-            self._asking = None
+        if self._interest is not None:
+            self._interest.stop()
+            self._interest = None
 
     # -- stopping and continuing
 
@@ -338,6 +350,7 @@ class Job:
 
     def close(self) -> None:
         """Give back the terminal and let go of everything."""
+        self._stop_asking()
         self._close_keyboard()
         if self.terminal is not None:
             self.terminal.give_back()

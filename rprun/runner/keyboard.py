@@ -18,7 +18,7 @@ assert sys.platform != "win32"
 import os
 import termios
 from _signal import SIG_IGN, SIGINT, SIGQUIT, signal
-from select import POLLHUP
+from select import POLLHUP, poll
 
 from rprun.runner.loop import READ, WRITE
 from rprun.transport.pty import CC, LFLAG
@@ -82,6 +82,28 @@ class Keyboard:
             # An empty line's end of file; one after the other is a terminal that is gone.
             ends = 0 if data else ends + 1
             self.pending += data or (self.pty.end_of_file() if ends == 1 else b"")
+
+    def send_what_was_echoed(self) -> None:
+        """Give the command lines that the user's terminal has shown already, without another echo of them.
+
+        Polling the command's end makes the kernel work off what was written to the master (n_tty_poll).
+        """
+        if not self.pending:
+            return
+        attributes = self.pty.attributes()
+        silent = [*attributes]
+        silent[LFLAG] &= ~termios.ECHO
+        self.pty.set_attributes(silent)
+        try:
+            self.pending = self.pending[os.write(self.pty.master, self.pending) :]
+            poller = poll()
+            poller.register(self.pty.held, READ)
+            poller.poll(0)
+        except OSError:
+            pass
+        finally:
+            if self.pty.attributes() == silent:
+                self.pty.set_attributes(attributes)
 
     def start(self) -> None:
         """Read keys from now on."""

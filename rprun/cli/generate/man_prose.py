@@ -201,11 +201,17 @@ or the sysctl
 .Pc ;
 elsewhere they are lost to the shell that reads next.
 .Pp
-When standard input is not the terminal, a command that reads
-.Pa /dev/tty
-without a change to line editing or echo gets no keys.
-The change is noticed when the command next writes to the terminal: one that turns echo off without a prompt gets its
-keys only then.
+When standard input is not the terminal, a command gets keys once it changes line editing or echo, or, on Linux, when a
+line has been typed while it sleeps in
+.Xr read 2
+on
+.Pa /dev/tty .
+One that waits by
+.Xr poll 2
+or
+.Xr select 2
+without such a change gets none, and a change that comes more than half a second after the command's last output is
+noticed with the next line.
 .Pp
 Standard input that is a directory makes the Python interpreter fail before
 .Nm
