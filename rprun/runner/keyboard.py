@@ -18,6 +18,7 @@ assert sys.platform != "win32"
 import os
 import termios
 from _signal import SIG_IGN, SIGINT, SIGQUIT, signal
+from os import read, write
 from select import POLLHUP, poll
 
 from rprun.runner.loop import READ, WRITE
@@ -121,7 +122,7 @@ class Keyboard:
     def on_readable(self, event: int) -> None:
         """Relay the keys that wait."""
         try:
-            data = os.read(self.fd, READ_SIZE)
+            data = read(self.fd, READ_SIZE)
         except BlockingIOError:
             return
         except OSError:
@@ -137,7 +138,7 @@ class Keyboard:
         # A key that makes a signal is a control character; for any other the terminal need not be asked.
         number = self._signal_of(data) if self.mirror and (min(data) < SPACE or self._literal) else 0
         try:
-            written = os.write(self.pty.master, data)
+            written = write(self.pty.master, data)
         except BlockingIOError:
             written = 0
         except OSError:

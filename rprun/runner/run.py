@@ -220,6 +220,11 @@ class Run:
         execution = self.execution
         if execution is None:
             raise UsageError("the run has not begun")
+        turn = self.loop.turn
+        if self._settle_events is None:
+            # What a key press goes through, twice.
+            while execution.status is None:
+                turn()
         self._turn_until(lambda: execution.status is not None)
         if self._policy == "kill" and not execution.alone:
             self.end_tree()

@@ -11,8 +11,8 @@ import sys
 
 assert sys.platform != "win32"
 
-import os
 import termios
+from os import read, write
 
 from rprun.runner.pumps import BURST, BUSY, Pump
 from rprun.transport.pty import LFLAG, OFLAG, READ_SIZE, is_end
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rprun.transport.pty import Pty
 
 _ONLCR = termios.OPOST | termios.ONLCR
+_BURST = range(BURST)
 
 
 class TerminalPump(Pump):
@@ -58,16 +59,21 @@ class TerminalPump(Pump):
     def on_readable(self, event: int) -> None:
         """Carry what waits, up to a burst."""
         output = self.output
-        if output is None or self.cooked >= 0 or self.careful or not output.whole:
+        if output is None or self.cooked >= 0 or self.careful or self.on_chunk is not None or not output.whole:
             super().on_readable(event)
             return
         # The same in a few steps, for what matters most: the echo of a key, and a build's log.
-        for _ in range(BURST):
-            data = self.read()
-            if not data:
-                break
+        for _ in _BURST:
             try:
-                written = os.write(output.fd, data)
+                data = read(self.source, READ_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                # The end, most likely: looked at with care.
+                super().on_readable(event)
+                return
+            try:
+                written = write(output.fd, data)
             except BlockingIOError:
                 written = 0
             except OSError as error:
@@ -78,15 +84,15 @@ class TerminalPump(Pump):
                 output.pending = data[written:]
                 self.wait_for_output(output)
                 return
-            if len(data) < BUSY:
+            if written < BUSY:
+                if not data:
+                    self.end()
                 return
-        if data == b"":
-            self.end()
 
     def read(self) -> bytes | None:
         """Read a chunk: b"" at the end, None when nothing waits."""
         try:
-            data = os.read(self.source, READ_SIZE)
+            data = read(self.source, READ_SIZE)
         except BlockingIOError:
             return None
         except OSError as error:
@@ -107,7 +113,7 @@ class TerminalPump(Pump):
         if data.endswith(b"\r"):
             # The line discipline writes the pair at once, so a newline of its own is there already.
             try:
-                data += os.read(self.source, READ_SIZE)
+                data += read(self.source, READ_SIZE)
             except OSError:
                 pass
         return data.replace(b"\r\n", b"\n")
