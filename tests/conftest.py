@@ -29,6 +29,15 @@ PR_SET_CHILD_SUBREAPER = 36
 ENDING = 10.0
 
 
+def pytest_configure() -> None:
+    """Start from signals as a terminal gives them: nohup(1) and background jobs ignore some for all their children."""
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def temporary_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """TMPDIR of every program that the tests run; open to all, as some tests change their user."""
