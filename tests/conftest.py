@@ -129,9 +129,3 @@ def _command_of(pid: int) -> str:
             return repr(file.read().replace(b"\0", b" "))
     except OSError:
         return "?"
-
-
-def pytest_configure() -> None:
-    """A SIGPIPE or SIGINT that the test run was started to ignore must not colour what its children see."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
