@@ -19,7 +19,7 @@ import os
 import termios
 from _signal import SIG_IGN, SIGINT, SIGQUIT, signal
 from os import read, write
-from select import POLLHUP, poll
+from select import POLLHUP
 
 from rprun.runner.loop import READ, WRITE
 from rprun.transport.pty import CC, LFLAG
@@ -85,10 +85,7 @@ class Keyboard:
             self.pending += data or (self.pty.end_of_file() if ends == 1 else b"")
 
     def send_what_was_echoed(self) -> None:
-        """Give the command lines that the user's terminal has shown already, without another echo of them.
-
-        Polling the command's end makes the kernel work off what was written to the master (n_tty_poll).
-        """
+        """Give the command lines that the user's terminal has shown already, without another echo of them."""
         if not self.pending:
             return
         attributes = self.pty.attributes()
@@ -97,9 +94,7 @@ class Keyboard:
         self.pty.set_attributes(silent)
         try:
             self.pending = self.pending[os.write(self.pty.master, self.pending) :]
-            poller = poll()
-            poller.register(self.pty.held, READ)
-            poller.poll(0)
+            self.pty.has_input()
         except OSError:
             pass
         finally:

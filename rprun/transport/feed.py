@@ -102,7 +102,6 @@ class Feed:
         self.kind = kind
         self.pending = b""
         self.finished = source < 0
-        self.total = 0
         self._peek = _peeker() if kind == "pipe" else None
         self._ahead = 0  # bytes that were peeked at and fed, but are still in the pipe
         self._attributes: list[Any] = []
@@ -126,7 +125,6 @@ class Feed:
             self.finished = True
             self.check()
             return 0
-        self.total += len(data)
         self._renew_quoter()
         self.pending = self._quoter.encode(data)
         self.flush()
@@ -158,7 +156,7 @@ class Feed:
     def check(self) -> bool:
         """See what the command has read: take it out of the pipe, or renew the end of file. True if so."""
         if self._ahead:
-            if self.pending or self.pty.unread() or self._readable():
+            if self.pending or self.pty.unread() or self.pty.has_input():
                 return False
             # The command reads: from here on rprun runs ahead of it as any relay does.
             self._discard(self._ahead)
@@ -169,7 +167,7 @@ class Feed:
             return False
         if self._renew_quoter():
             self._end_was_sent = False
-        if self._readable():
+        if self.pty.has_input():
             return False
         if self._quoter.canonical:
             # Nothing is left to read and the last line is complete: this is an end of file, again and again.
@@ -183,14 +181,6 @@ class Feed:
             return False
         self.flush()
         return True
-
-    def _readable(self) -> bool:
-        """Tell whether the command would find anything: data, or an end of file that it has not read yet."""
-        import select
-
-        poller = select.poll()
-        poller.register(self.pty.held, select.POLLIN)
-        return bool(poller.poll(0))
 
     def _renew_quoter(self) -> bool:
         attributes = self.pty.attributes()

@@ -91,19 +91,6 @@ class Output:
                 return
             self.pending = self.pending[written:]
 
-    def flush_all(self, timeout_ms: int) -> None:
-        """Wait for the stream to take what is pending, at most `timeout_ms` from each write to the next.
-
-        Raises:
-            OSError: as for `put`.
-        """
-        while self.pending:
-            poller = select.poll()
-            poller.register(self.fd, select.POLLOUT)
-            if not poller.poll(timeout_ms):
-                return
-            self.flush()
-
     def close(self) -> None:
         """Close the description of our own, if there is one; the stream itself stays open."""
         if self.private:

@@ -19,6 +19,7 @@ assert sys.platform != "win32"
 
 import fcntl
 import os
+import select
 import termios
 from errno import EIO, EPERM
 
@@ -105,6 +106,15 @@ class Pty:
     def unread(self) -> int:
         """Return the number of input bytes that the command could read now (FIONREAD, tty_ioctl(4))."""
         return int.from_bytes(fcntl.ioctl(self.held, termios.FIONREAD, bytes(4)), "little")
+
+    def has_input(self) -> bool:
+        """Tell whether the command would find anything: data, or an end of file that it has not read yet.
+
+        Asking makes the kernel work off what has been written to the master (n_tty_poll).
+        """
+        poller = select.poll()
+        poller.register(self.held, select.POLLIN)
+        return bool(poller.poll(0))
 
     def take_unread(self, *, whole: bool) -> bytes:
         """Read back the input that the command has left; with `whole` also a line that was not ended."""
