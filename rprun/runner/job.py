@@ -19,7 +19,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
-from _signal import SIG_DFL, SIG_SETMASK, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, pthread_sigmask, signal
+from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, pthread_sigmask, signal
 
 from rprun.transport import streams
 
@@ -257,14 +257,16 @@ class Job:
         handler = None
         if not self.own_signals:
             number = SIGSTOP
-        elif number != SIGSTOP:
+        # Blocked until ours is sent: with one of the group's that is only now arriving it makes a single stop.
+        mask = pthread_sigmask(SIG_BLOCK, (number,))
+        if number != SIGSTOP:
             handler = signal(number, SIG_DFL)
-        mask = pthread_sigmask(SIG_SETMASK, ())
         try:
             if whole_group and self.own_signals:
                 os.killpg(os.getpgrp(), number)
             else:
                 os.kill(os.getpid(), number)
+            pthread_sigmask(SIG_SETMASK, ())
         finally:
             pthread_sigmask(SIG_SETMASK, mask)
             if handler is not None:
