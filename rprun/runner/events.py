@@ -81,7 +81,7 @@ class EventOutput:
         """Keep output back while a line of an event is half written."""
         for pump in self._holding:
             if pump not in pumps and not pump.ended and not pump.waits():
-                self._process.run.loop.watch(pump.source, READ, pump.on_readable)
+                pump.watch()
         for pump in pumps:
             self._process.run.loop.forget(pump.source)
         self._holding = pumps

@@ -135,6 +135,10 @@ class Execution:
 
             self._feed = StdinFeed(self.loop, self.ends.pty, source, self.note)
 
+    def goes_on(self) -> bool:
+        """Tell whether the command has not been reaped yet."""
+        return self.status is None
+
     def stop_waiting(self) -> None:
         """The command has ended and nobody wants to wait for its descendants any longer."""
         self.waited_enough = True

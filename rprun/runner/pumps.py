@@ -69,7 +69,11 @@ class Pump:
         self.careful = False
         self.on_end: Callable[[Pump], None] | None = None
         self.note: Callable[[], None] | None = None
-        loop.watch(source, READ, self.on_readable)
+        self.watch()
+
+    def watch(self) -> None:
+        """Have `on_readable` called when there is something to read."""
+        self.loop.watch(self.source, READ, self.on_readable)
 
     def read(self) -> bytes | None:
         """Read a chunk: b"" at the end, None when nothing waits."""
@@ -78,7 +82,7 @@ class Pump:
         except BlockingIOError:
             return None
 
-    def on_readable(self, _event: int) -> None:
+    def on_readable(self, event: int) -> None:
         """Carry what waits, up to a burst."""
         if self.splices:
             self._splice()
@@ -93,8 +97,9 @@ class Pump:
             self.moved += len(data)
             if self.note is not None:
                 self.note()
-            if not self.carry(data) or len(data) < BUSY:
+            if not self.carry(data) or (len(data) < BUSY and event == READ):
                 return
+        self.loop.again(self.source)
 
     def carry(self, data: bytes) -> bool:
         """Hand a chunk on; False when it must be waited for."""
@@ -132,7 +137,7 @@ class Pump:
                 return
             self.loop.forget(output.fd)
         if not self.ended:
-            self.loop.watch(self.source, READ, self.on_readable)
+            self.watch()
 
     def _splice(self) -> None:
         """Move bytes from pipe to destination without reading them (splice(2))."""

@@ -220,11 +220,8 @@ class Run:
         execution = self.execution
         if execution is None:
             raise UsageError("the run has not begun")
-        turn = self.loop.turn
         if self._settle_events is None:
-            # What a key press goes through, twice.
-            while execution.status is None:
-                turn()
+            self.loop.run(execution.goes_on)
         self._turn_until(lambda: execution.status is not None)
         if self._policy == "kill" and not execution.alone:
             self.end_tree()
@@ -287,6 +284,7 @@ class Run:
                 # The relay failed, and the command was killed above: that it ended is known, but not how.
                 self._emitter.emit("exited", self.execution.pid, exit_code=None)
             self._emitter.close()
+        self.loop.close()
 
     @property
     def takes_input(self) -> bool:

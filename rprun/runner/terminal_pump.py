@@ -14,6 +14,7 @@ assert sys.platform != "win32"
 import termios
 from os import read, write
 
+from rprun.runner.loop import EDGE, READ
 from rprun.runner.pumps import BURST, BUSY, Pump
 from rprun.transport.pty import LFLAG, OFLAG, READ_SIZE, is_end
 from rprun.transport.streams import TTY
@@ -56,6 +57,13 @@ class TerminalPump(Pump):
         self._output_at_start = attributes[OFLAG]
         super().__init__(loop, pty.master, name, output, deliver, on_broken)
 
+    def watch(self) -> None:
+        """Have `on_readable` called when there is something new to read.
+
+        A read of a terminal stops short only where nothing more is there (n_tty_read), so that the edge is enough.
+        """
+        self.loop.watch(self.source, READ | EDGE, self.on_readable)
+
     def on_readable(self, event: int) -> None:
         """Carry what waits, up to a burst."""
         output = self.output
@@ -87,7 +95,9 @@ class TerminalPump(Pump):
             if written < BUSY:
                 if not data:
                     self.end()
-                return
+                if not data or event == READ:
+                    return
+        self.loop.again(self.source)
 
     def read(self) -> bytes | None:
         """Read a chunk: b"" at the end, None when nothing waits."""
