@@ -128,6 +128,17 @@ class Keyboard:
             if event & POLLHUP and self.on_hangup is not None:
                 self.on_hangup()
             return
+        self.relay(data)
+
+    def plain_fd(self) -> int:
+        """Return the descriptor of keys that need no more than to be relayed unless they are control characters.
+
+        -1 if there are none such now.
+        """
+        return self.fd if self._active and not self.pending and self.note is None and not self._literal else -1
+
+    def relay(self, data: bytes) -> None:
+        """Relay keys that have been read."""
         if self.note is not None:
             self.note()
         # A key that makes a signal is a control character; for any other the terminal need not be asked.

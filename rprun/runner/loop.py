@@ -46,7 +46,11 @@ else:
 
 
 class Loop:
-    """Descriptors with their handlers, and timers. A handler takes poll(2)'s event bits."""
+    """Descriptors with their handlers, and timers. A handler takes poll(2)'s event bits.
+
+    Attributes:
+        wait: returns (descriptor, event bits) of what is ready, as soon as something is.
+    """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int], None]] = {}
@@ -61,26 +65,30 @@ class Loop:
         before = self._interest.get(descriptor, 0)
         if interest == before and self._handlers.get(descriptor) == handler:
             return
-        if before:
+        if not interest:
             self.forget(descriptor)
-        if not interest or self._is_closed:
+            return
+        if self._is_closed:
             return
         if not self._is_open:
             # Not earlier: a run that never begins holds no descriptor.
             self._poller = _poller()
-            self._poll = self._poller.poll
+            self.wait = self._poller.poll
             self._is_open = True
         self._handlers[descriptor] = handler
         self._interest[descriptor] = interest
         try:
-            self._poller.register(descriptor, interest)
+            if before:
+                self._poller.modify(descriptor, interest)
+            else:
+                self._poller.register(descriptor, interest)
         except PermissionError:
             self._files.add(descriptor)
 
     def again(self, descriptor: int) -> None:
-        """Have the handler of an `EDGE` called once more, if there is still something: it has not taken all."""
+        """Have a handler called once more that was told of an `EDGE` and has not taken all there was."""
         interest = self._interest.get(descriptor, 0)
-        if interest:
+        if interest & EDGE:
             self._poller.modify(descriptor, interest)
 
     def forget(self, descriptor: int) -> None:
@@ -104,36 +112,30 @@ class Loop:
         """Tell whether the timer of that name runs."""
         return name in self._timers
 
-    def run(self, going: Callable[[], bool]) -> None:
-        """Handle what happens, one thing after the other, as long as `going` says so."""
-        # Each name looked up here is one less between a key and its echo.
-        poll, handler_of, timers, files = self._poll, self._handlers.get, self._timers, self._files
-        while going():
-            if timers or files:
-                self.turn()
-                continue
-            ready = poll()
-            for descriptor, event in ready if len(ready) < 2 else self._in_order(ready):
-                handler = handler_of(descriptor)
-                # An earlier handler of this turn may have forgotten the descriptor.
-                if handler is not None:
-                    handler(event)
-
     def turn(self) -> None:
         """Wait for the next thing to happen and handle what has happened."""
-        ready = self._poll(self._patience() * _UNITS_PER_SECOND) if self._timers or self._files else self._poll()
-        for descriptor in self._files:
-            ready.append((descriptor, self._interest[descriptor]))
-        for descriptor, event in self._in_order(ready):
+        if not self._timers and not self._files:
+            self.handle(self.wait())
+            return
+        ready = self.wait(self._patience() * _UNITS_PER_SECOND)
+        self.handle(ready + [(descriptor, self._interest[descriptor]) for descriptor in self._files])
+        now = monotonic()
+        for name, (deadline, handler) in list(self._timers.items()):
+            if deadline <= now and self._timers.get(name, (0.0, None))[0] == deadline:
+                del self._timers[name]
+                handler()
+
+    def can_wait(self) -> bool:
+        """Tell whether there is nothing to do until `wait` returns: no timer runs."""
+        return not self._timers and not self._files
+
+    def handle(self, ready: list[tuple[int, int]]) -> None:
+        """Call the handlers of what `wait` has returned."""
+        for descriptor, event in ready if len(ready) < 2 else self._in_order(ready):
             handler = self._handlers.get(descriptor)
+            # An earlier handler of this turn may have forgotten the descriptor.
             if handler is not None:
                 handler(event)
-        if self._timers:
-            now = monotonic()
-            for name, (deadline, handler_of_timer) in list(self._timers.items()):
-                if deadline <= now and self._timers.get(name, (0.0, None))[0] == deadline:
-                    del self._timers[name]
-                    handler_of_timer()
 
     def _in_order(self, ready: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """Return what is ready in the order in which it was first watched: signals come before keys."""

@@ -220,8 +220,8 @@ class Run:
         execution = self.execution
         if execution is None:
             raise UsageError("the run has not begun")
-        if self._settle_events is None:
-            self.loop.run(execution.goes_on)
+        if self._settle_events is None and self._job is not None:
+            self._job.relay_until_reaped()
         self._turn_until(lambda: execution.status is not None)
         if self._policy == "kill" and not execution.alone:
             self.end_tree()

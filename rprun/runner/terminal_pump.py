@@ -64,13 +64,20 @@ class TerminalPump(Pump):
         """
         self.loop.watch(self.source, READ | EDGE, self.on_readable)
 
+    def plain_fd(self) -> int:
+        """Return the descriptor that takes what is read here just as it is, -1 if there is more to do about it."""
+        output = self.output
+        if output is None or self.cooked >= 0 or self.careful or self.on_chunk is not None or not output.whole:
+            return -1
+        return output.fd
+
     def on_readable(self, event: int) -> None:
         """Carry what waits, up to a burst."""
         output = self.output
-        if output is None or self.cooked >= 0 or self.careful or self.on_chunk is not None or not output.whole:
+        if output is None or self.plain_fd() < 0:
             super().on_readable(event)
             return
-        # The same in a few steps, for what matters most: the echo of a key, and a build's log.
+        # The same in a few steps, for what matters most: a build's log.
         for _ in _BURST:
             try:
                 data = read(self.source, READ_SIZE)
