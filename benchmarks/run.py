@@ -1,6 +1,6 @@
 """Measures rprun beside its peers and prints a Markdown table with targets and verdicts.
 
-    python -m benchmarks [--quick] [--rprun PATH] [start|throughput|latency|memory ...]
+    python -m benchmarks [--quick] [--rprun PATH] [start|throughput|latency|memory|observe ...]
 
 rprun should be installed as a wheel: an editable install starts through an import hook that users do not have.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import latency, memory, start, throughput
+from benchmarks import latency, memory, observe, start, throughput
 from benchmarks.measure import FailedError
 from benchmarks.peers import Programs
 from benchmarks.table import Row, render
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "throughput": throughput.rows,
     "latency": latency.rows,
     "memory": memory.rows,
+    "observe": observe.rows,
 }
 
 

@@ -18,6 +18,7 @@ _rprun_value() {
         --observe) _rprun_list "$cur" "lifecycle file network process all" ;;
         --events) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
         --require) _rprun_list "$cur" "lifecycle file network process all" ;;
+        --backend) _rprun_list "$cur" "lifecycle=portable-lifecycle file=ebpf file=seccomp-user-notify file=psutil-poll file=etw file=kqueue network=ebpf network=seccomp-user-notify network=psutil-poll network=etw network=endpoint-security process=ebpf process=proc-connector process=seccomp-user-notify process=psutil-poll process=etw process=endpoint-security" ;;
         --timeout) COMPREPLY=($(compgen -W "500ms 10s 1m 1h" -- "$cur")) ;;
         --idle-timeout) COMPREPLY=($(compgen -W "500ms 10s 1m 1h" -- "$cur")) ;;
         --signal) COMPREPLY=($(compgen -W "TERM INT HUP QUIT KILL USR1 USR2 ALRM STOP CONT" -- "$cur")) ;;
@@ -75,7 +76,7 @@ _rprun() {
                 _rprun_command "${starts[i + 1]}"
                 return
                 ;;
-            --size | --drain | --observe | --events | --require | --timeout | --idle-timeout | --signal | --kill-after | --orphans | --cwd | --env | --env-unset) i=$((i + 2)) ;;
+            --size | --drain | --observe | --events | --require | --backend | --timeout | --idle-timeout | --signal | --kill-after | --orphans | --cwd | --env | --env-unset) i=$((i + 2)) ;;
             -?*) i=$((i + 1)) ;;
             *) break ;;
         esac
@@ -89,10 +90,9 @@ _rprun() {
         esac
     elif [[ $cur == --*=* ]]; then
         _rprun_value "${cur%%=*}" "${cur#*=}"
-        own=${own#=}
-        [[ $own == "${cur#*=}" ]] || COMPREPLY=("${COMPREPLY[@]/#/${cur%%=*}=}")
+        COMPREPLY=("${COMPREPLY[@]/#/${cur%%=*}=}")
     elif [[ $cur == -* ]]; then
-        COMPREPLY=($(compgen -W "--pty -t --pipe -T --split-stderr --size --drain --observe --json --events --require --timeout --idle-timeout --signal --kill-after --orphans --cwd --env --env-unset --version --help -h" -- "$cur"))
+        COMPREPLY=($(compgen -W "--pty -t --pipe -T --split-stderr --size --drain --observe --json --events --require --backend --timeout --idle-timeout --signal --kill-after --orphans --cwd --env --env-unset --version --help -h" -- "$cur"))
     else
         _rprun_command "${starts[i]}"
         ((i == 1)) && COMPREPLY+=($(compgen -W "capabilities" -- "$cur"))
@@ -100,7 +100,7 @@ _rprun() {
     fi
     # Of a word that readline has broken, only its last part is replaced.
     own=${own#[=:]}
-    if [[ $cur != "$own" && $cur != --*=* ]]; then
+    if [[ $cur != "$own" ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${cur%"$own"}"}")
     fi
 }

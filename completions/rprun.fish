@@ -13,7 +13,7 @@ function __rprun_command
                 # Without arguments printf would still print a line.
                 set -q words[1]; and printf '%s\n' $words
                 return 0
-            case --size --drain --observe --events --require --timeout --idle-timeout --signal --kill-after --orphans --cwd --env --env-unset
+            case --size --drain --observe --events --require --backend --timeout --idle-timeout --signal --kill-after --orphans --cwd --env --env-unset
                 set -q words[2]; or return 1
                 set -e words[1..2]
             case '-?*'
@@ -80,6 +80,7 @@ complete -c rprun -n '__rprun_in_options' -l observe -x -a '(__rprun_list lifecy
 complete -c rprun -n '__rprun_in_options' -l json -d 'Write events as JSON lines'
 complete -c rprun -n '__rprun_in_options' -l events -r -F -d 'Choose where events go'
 complete -c rprun -n '__rprun_in_options' -l require -x -a '(__rprun_list lifecycle file network process all)' -d 'Fail before the start where one of these cannot be observed'
+complete -c rprun -n '__rprun_in_options' -l backend -x -a '(__rprun_list lifecycle=portable-lifecycle file=ebpf file=seccomp-user-notify file=psutil-poll file=etw file=kqueue network=ebpf network=seccomp-user-notify network=psutil-poll network=etw network=endpoint-security process=ebpf process=proc-connector process=seccomp-user-notify process=psutil-poll process=etw process=endpoint-security)' -d 'Choose the backend that observes a category'
 complete -c rprun -n '__rprun_in_options' -l timeout -x -a '500ms 10s 1m 1h' -d 'End the command after this time'
 complete -c rprun -n '__rprun_in_options' -l idle-timeout -x -a '500ms 10s 1m 1h' -d 'End the command after this time without output or input'
 complete -c rprun -n '__rprun_in_options' -l signal -x -a 'TERM INT HUP QUIT KILL USR1 USR2 ALRM STOP CONT' -d 'Choose the signal that a limit sends first'

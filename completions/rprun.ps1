@@ -18,6 +18,7 @@ Register-ArgumentCompleter -Native -CommandName rprun -ScriptBlock {
     $options['--json'] = @{ Help = 'Write events as JSON lines'; Values = $null }
     $options['--events'] = @{ Help = 'Choose where events go'; Values = @() }
     $options['--require'] = @{ Help = 'Fail before the start where one of these cannot be observed'; Values = @('lifecycle', 'file', 'network', 'process', 'all') }
+    $options['--backend'] = @{ Help = 'Choose the backend that observes a category'; Values = @('lifecycle=portable-lifecycle', 'file=ebpf', 'file=seccomp-user-notify', 'file=psutil-poll', 'file=etw', 'file=kqueue', 'network=ebpf', 'network=seccomp-user-notify', 'network=psutil-poll', 'network=etw', 'network=endpoint-security', 'process=ebpf', 'process=proc-connector', 'process=seccomp-user-notify', 'process=psutil-poll', 'process=etw', 'process=endpoint-security') }
     $options['--timeout'] = @{ Help = 'End the command after this time'; Values = @('500ms', '10s', '1m', '1h') }
     $options['--idle-timeout'] = @{ Help = 'End the command after this time without output or input'; Values = @('500ms', '10s', '1m', '1h') }
     $options['--signal'] = @{ Help = 'Choose the signal that a limit sends first'; Values = @('TERM', 'INT', 'HUP', 'QUIT', 'KILL', 'USR1', 'USR2', 'ALRM', 'STOP', 'CONT') }

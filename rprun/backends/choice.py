@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rprun.backends.planned import PlannedBackend, no_backend
 from rprun.backends.registry import candidates
+from rprun.errors import UsageError
 from rprun.observe.categories import CapabilitySupport
 
 TYPE_CHECKING = False
@@ -17,10 +18,10 @@ class Choice:
 
     Attributes:
         category: what is to be observed.
-        backend: the name of the chosen backend; None when none can see anything.
+        backend: the name of the chosen backend; None when none can see anything, unless one was forced.
         support: how much of the category is seen.
         reason: why, as a sentence for the user.
-        answers: the answer of every candidate, best first.
+        answers: the answer of every candidate, best first; of the forced one only, where one was.
     """
 
     __slots__ = ("answers", "backend", "category", "reason", "support")
@@ -40,10 +41,26 @@ class Choice:
         self.answers = answers
 
 
-def choose(category: EventCategory, platform: str) -> Choice:
-    """Chooses the candidate that sees most of a category on this host; of equals, the one preferred."""
+def choose(category: EventCategory, platform: str, forced: str | None = None) -> Choice:
+    """Chooses the candidate that sees most of a category on this host; of equals, the one preferred.
+
+    Args:
+        category: what is to be observed.
+        platform: `sys.platform`, given so that the choice of other systems can be looked at from any.
+        forced: the name of the backend to take, whatever it can see here and whatever others could.
+
+    Raises:
+        UsageError: the category has no backend of the forced name.
+    """
     backends = candidates(category, platform)
+    if forced is not None:
+        backends = [backend for backend in backends if backend.name == forced]
+        if not backends:
+            names = ", ".join(backend.name for backend in candidates(category, platform))
+            raise UsageError(f"backend {category}={forced}: there is no such backend (try {names})")
     answers = tuple(backend.probe(category) for backend in backends)
+    if forced is not None:
+        return Choice(category, forced, answers[0].support, answers[0].reason, answers)
     for support in (CapabilitySupport.SUPPORTED, CapabilitySupport.PARTIAL):
         for answer in answers:
             if answer.support is support:

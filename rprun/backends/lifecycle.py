@@ -7,6 +7,9 @@ from rprun.observe.categories import CapabilitySupport, EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rprun.backends.interface import Launching
     from rprun.observe.emitter import Emitter
 
 
@@ -28,15 +31,22 @@ class PortableLifecycle(Backend):
             "rprun starts the command and waits for it, so it sees the start, the end and the exit status itself",
         )
 
-    def attach(self, pid: int, emitter: Emitter) -> None:
+    def prepare(self, launch: Launching, emitter: Emitter, categories: Sequence[EventCategory]) -> None:
+        """Does nothing: the run emits what it sees itself."""
+
+    def attach(self, pid: int) -> None:
         """Does nothing: the run watches already."""
 
     def fileno(self) -> int | None:
         """Gives None: what the run sees does not come through a descriptor."""
         return None
 
-    def deliver(self) -> None:
+    def deliver(self, limit: int) -> bool:
         """Does nothing: the run has emitted it."""
+        return False
+
+    def finish(self, seconds: float) -> None:
+        """Does nothing: the run says itself when all has been read."""
 
     def stop(self) -> None:
         """Does nothing: the run lets go of the command."""

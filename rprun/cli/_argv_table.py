@@ -16,6 +16,7 @@ LONG: dict[str, tuple[str, str]] = {
     "--json": ("json", "flag"),
     "--events": ("events", "one"),
     "--require": ("require", "each"),
+    "--backend": ("backends", "each"),
     "--timeout": ("timeout", "one"),
     "--idle-timeout": ("idle_timeout", "one"),
     "--signal": ("signal", "one"),

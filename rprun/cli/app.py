@@ -141,6 +141,16 @@ def run(
             "CATEGORY=supported asks for full observation, CATEGORY alone for partial; may be repeated.",
         ),
     ] = None,
+    backends: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--backend",
+            metavar="CATEGORY=NAME",
+            rich_help_panel=EVENTS,
+            help="Choose the backend that observes a category. rprun capabilities --all lists them; one that cannot "
+            "work here is an error, with exit status 125. A comma list; may be repeated.",
+        ),
+    ] = None,
     timeout: Annotated[
         str | None,
         typer.Option(

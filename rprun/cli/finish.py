@@ -62,7 +62,11 @@ def _values(given: Raw) -> dict[str, object]:
         "cwd": values.directory,
     }
     each: dict[str, Callable[[str], object]] = {"env": values.assignment, "env_unset": values.variable}
-    together: dict[str, Callable[[list[str]], object]] = {"observe": values.categories, "require": values.requirements}
+    together: dict[str, Callable[[list[str]], object]] = {
+        "observe": values.categories,
+        "require": values.requirements,
+        "backends": values.backends,
+    }
     fields: dict[str, object] = {}
     for dest, value in given.items():
         if dest in one:
@@ -82,7 +86,8 @@ def _named(dest: str, shown: str, parse: Callable[..., object], value: object) -
     try:
         return parse(value)
     except UsageError as error:
-        raise UsageError(f"--{dest.replace('_', '-')} {shown or repr(shown)}: {error}") from None
+        option = "backend" if dest == "backends" else dest.replace("_", "-")
+        raise UsageError(f"--{option} {shown or repr(shown)}: {error}") from None
 
 
 def with_argv(options: RunOptions, argv: tuple[str, ...]) -> RunOptions:

@@ -18,8 +18,13 @@ def start(options: RunOptions) -> int:
     """Run the command; return the exit status, or die as the command died.
 
     Raises:
-        RprunError: rprun itself failed, or this platform has no transport.
+        RprunError: rprun itself failed, this platform has no transport, or a backend that was asked for sees nothing.
     """
+    if options.backends:
+        from rprun.observe.capabilities import ObserverCapabilities
+
+        backends = dict(options.backends)
+        ObserverCapabilities.negotiate(backends).require_backends(backends)
     if sys.platform != "win32":
         from rprun.runner.session import run
 

@@ -32,13 +32,15 @@ class Option(NamedTuple):
         """`file`, `directory`, `variable`, `assignment`, `list` (of words, by commas) or `words`; else empty."""
         if self.metavar in COMPLETES:
             return COMPLETES[self.metavar]
-        return ("list" if self.metavar == "CATEGORIES" else "words") if self.metavar else ""
+        return ("list" if self.metavar in ("CATEGORIES", "CATEGORY=NAME") else "words") if self.metavar else ""
 
     @property
     def words(self) -> tuple[str, ...]:
         """The values a completion offers."""
         if self.metavar == "CATEGORIES":
             return (*values.CATEGORIES, "all")
+        if self.metavar == "CATEGORY=NAME":
+            return tuple(f"{category}={name}" for category, names in values.BACKENDS.items() for name in names)
         if self.metavar == "SIG":
             # The names every Unix has: a generated file must not depend on where it was generated.
             return ("TERM", "INT", "HUP", "QUIT", "KILL", "USR1", "USR2", "ALRM", "STOP", "CONT")

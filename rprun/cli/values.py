@@ -19,6 +19,14 @@ else:
 
 CATEGORIES = ("lifecycle", "file", "network", "process")
 LEVELS = ("partial", "supported")
+# The names that `--backend` takes, best first; spelled out, as asking the backends costs more than a start. A test
+# holds them to what `rprun.backends.registry` has.
+BACKENDS = {
+    "lifecycle": ("portable-lifecycle",),
+    "file": ("ebpf", "seccomp-user-notify", "psutil-poll", "etw", "kqueue"),
+    "network": ("ebpf", "seccomp-user-notify", "psutil-poll", "etw", "endpoint-security"),
+    "process": ("ebpf", "proc-connector", "seccomp-user-notify", "psutil-poll", "etw", "endpoint-security"),
+}
 ORPHANS = ("leave", "report", "wait", "kill")
 
 INFINITY = float("inf")
@@ -148,11 +156,26 @@ def requirements(texts: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(found.items())
 
 
-def _words(texts: list[str]) -> list[str]:
+def backends(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    """`CATEGORY=NAME` items as pairs; of two backends for a category the last holds."""
+    found: dict[str, str] = {}
+    for word in _words(texts, "file=ebpf"):
+        category, equals, name = word.partition("=")
+        if category not in BACKENDS:
+            raise UsageError(f"'{category}' is not a category (try {', '.join(CATEGORIES)})")
+        names = BACKENDS[category]
+        if name not in names:
+            what = f"'{name}' is not a backend for {category}" if equals else "not CATEGORY=NAME"
+            raise UsageError(f"{what} (try {', '.join(f'{category}={known}' for known in names)})")
+        found[category] = name
+    return tuple(found.items())
+
+
+def _words(texts: list[str], example: str = ",".join(CATEGORIES[:2])) -> list[str]:
     """The items of the comma lists; an empty one is a typing mistake and not the empty set."""
     words = [word for text in texts for word in text.split(",")]
     if "" in words:
-        raise UsageError(f"an item of the list is empty (try {','.join(CATEGORIES[:2])})")
+        raise UsageError(f"an item of the list is empty (try {example})")
     return words
 
 

@@ -7,10 +7,14 @@ import sys
 from rprun.backends.choice import choose
 from rprun.errors import RprunError
 from rprun.observe.categories import CapabilitySupport, EventCategory
+from rprun.observe.config import in_order
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from rprun.backends.choice import Choice
+    from rprun.observe.config import Forced
 
 NO_BACKEND = "none"
 HERE = sys.platform
@@ -86,18 +90,51 @@ class ObserverCapabilities:
         self._candidates = tuple(candidates)
 
     @classmethod
-    def negotiate(cls) -> ObserverCapabilities:
-        """Asks every candidate backend of this host and keeps the answers for the life of the process."""
-        matrix = _negotiated.get(HERE)
+    def negotiate(cls, backends: Forced | None = None) -> ObserverCapabilities:
+        """Asks every candidate backend of this host and keeps the answers for the life of the process.
+
+        Args:
+            backends: the names of backends by category, each to be taken whatever it can see; its row then has its
+                name and its own answer, also where that is `unavailable`.
+
+        Raises:
+            UsageError: a category has no backend of that name.
+            ValueError: a key is no category's name.
+        """
+        forced = in_order(backends or {})
+        matrix = _negotiated.get((HERE, forced))
         if matrix is None:
-            choices = [choose(category, HERE) for category in EventCategory.ALL]
-            chosen = [CategoryCapability(c.category, c.support, c.backend or NO_BACKEND, c.reason) for c in choices]
-            answers = [
-                CategoryCapability(c.category, a.support, a.backend, a.reason) for c in choices for a in c.answers
-            ]
+            matrix = cls._forced(dict(forced)) if forced else cls._best()
             # setdefault, so that of two threads that get here at once both return the same matrix.
-            matrix = _negotiated.setdefault(HERE, cls(chosen, answers))
+            matrix = _negotiated.setdefault((HERE, forced), matrix)
         return matrix
+
+    @classmethod
+    def negotiate_row(cls, category: EventCategory) -> CategoryCapability:
+        """Asks the candidate backends of one category only: to observe a start and an end needs no probe of others."""
+        row = _rows.get((HERE, category))
+        if row is None:
+            matrix = _negotiated.get((HERE, ()))
+            row = matrix.category(category) if matrix is not None else _row(choose(category, HERE))
+            row = _rows.setdefault((HERE, category), row)
+        return row
+
+    @classmethod
+    def _best(cls) -> ObserverCapabilities:
+        choices = [choose(category, HERE) for category in EventCategory.ALL]
+        chosen = [_row(choice) for choice in choices]
+        answers = [CategoryCapability(c.category, a.support, a.backend, a.reason) for c in choices for a in c.answers]
+        return cls(chosen, answers)
+
+    @classmethod
+    def _forced(cls, forced: dict[EventCategory, str]) -> ObserverCapabilities:
+        # Before anything else is probed: a name that does not exist is the caller's mistake.
+        choices = [choose(category, HERE, name) for category, name in forced.items()]
+        best = cls.negotiate()
+        rows = {row.category: row for row in best.categories()}
+        for c in choices:
+            rows[c.category] = _row(c)
+        return cls(rows.values(), best.candidates())
 
     def categories(self) -> tuple[CategoryCapability, ...]:
         """Gives the rows in `EventCategory.ALL` order."""
@@ -150,6 +187,24 @@ class ObserverCapabilities:
                     f"--require {row.category}={CapabilitySupport(least)}: it is {row.support} here: {row.reason}"
                 )
 
+    def require_backends(self, backends: Forced) -> None:
+        """Makes sure that backends which this matrix was negotiated with can see something here.
 
-# What was negotiated, by platform: the one of this process, once it has been asked for.
-_negotiated: dict[str, ObserverCapabilities] = {}
+        Raises:
+            RprunError: when one cannot; the message names the first and its own probe's reason.
+        """
+        for category, name in in_order(backends):
+            row = self.category(category)
+            if row.support is CapabilitySupport.UNAVAILABLE:
+                raise RprunError(f"--backend {category}={name}: {row.reason}")
+
+
+def _row(choice: Choice) -> CategoryCapability:
+    return CategoryCapability(choice.category, choice.support, choice.backend or NO_BACKEND, choice.reason)
+
+
+# The rows that were negotiated by themselves, by platform.
+_rows: dict[tuple[str, EventCategory], CategoryCapability] = {}
+
+# What was negotiated, by platform and forced backends: those of this process, once they have been asked for.
+_negotiated: dict[tuple[str, tuple[tuple[EventCategory, str], ...]], ObserverCapabilities] = {}

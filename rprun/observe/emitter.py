@@ -9,12 +9,16 @@ import threading
 
 from rprun.observe.capabilities import ObserverCapabilities
 from rprun.observe.categories import CapabilitySupport, EventCategory
-from rprun.observe.events import ObserverEvent, now_ms
+from rprun.observe.events import ObserverEvent, now_ms, trust
 from rprun.observe.kinds import ObserverEventKind, category_of
 from rprun.observe.subscriber import ObserverSubscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from rprun.observe.capabilities import CategoryCapability
     from rprun.observe.config import ObserverConfig
 
 BOUND = 4096
@@ -31,16 +35,23 @@ class Emitter:
         Args:
             config: what was asked for; nothing else is emitted.
             bound: how many events may wait for each consumer.
-            capabilities: what can be seen; negotiated if not given.
+            capabilities: what can be seen; negotiated with the config's backends if not given.
+
+        Raises:
+            UsageError: the config names a backend that does not exist.
         """
         self._lock = threading.Lock()
         self._bound = bound
         self._seq = 0
         self._closed = False
         self._subscribers: list[ObserverSubscriber] = []
-        matrix = capabilities or ObserverCapabilities.negotiate()
-        asked = [matrix.category(category) for category in config.categories()]
+        if capabilities is None and config.backends():
+            capabilities = ObserverCapabilities.negotiate(config.backends())
+        row_of = ObserverCapabilities.negotiate_row if capabilities is None else capabilities.category
+        asked = [row_of(category) for category in config.categories()]
         self._asked = frozenset(config.categories())
+        self._own = {kind: about for kind in ObserverEventKind if (about := category_of(kind)) in self._asked}
+        self._rows = [row for row in asked if row.support is not CapabilitySupport.UNAVAILABLE]
         # Said once, with the first event, because a record has a pid and only then there is one.
         self._unobserved = [row for row in asked if row.support is CapabilitySupport.UNAVAILABLE]
 
@@ -49,9 +60,10 @@ class Emitter:
         kind: ObserverEventKind | str,
         pid: int,
         category: EventCategory | str | None = None,
+        timestamp_ms: int | None = None,
         **fields: object,
     ) -> None:
-        """Emits one event, now, to every subscriber; what was not asked for, or comes after `close`, goes nowhere.
+        """Emits one event to every subscriber; what was not asked for, or comes after `close`, goes nowhere.
 
         The run's first call is that of `started`. Behind it, asked for or not, come the `unobserved` records of the
         categories that were asked for and cannot be seen, with the same pid.
@@ -60,6 +72,8 @@ class Emitter:
             kind: what happened.
             pid: the process it happened to.
             category: the category of a `lost` or `unobserved` record; every other kind has its own.
+            timestamp_ms: when it happened, in milliseconds since the Unix epoch; None for now. The order of events,
+                and so `seq`, is that of these calls, whatever their times are.
             fields: the fields of the kind; `from` is given as `**{"from": path}`.
 
         Raises:
@@ -71,11 +85,55 @@ class Emitter:
             return
         with self._lock:
             if about in self._asked:
-                self._emit(about, kind, pid, fields)
+                self._emit(about, kind, pid, timestamp_ms, fields)
             unobserved, self._unobserved = self._unobserved, []
             for row in unobserved:
                 said: dict[str, object] = {"backend": row.backend, "reason": row.reason}
-                self._emit(row.category, ObserverEventKind.UNOBSERVED, pid, said)
+                self._emit(row.category, ObserverEventKind.UNOBSERVED, pid, timestamp_ms, said)
+
+    def emit_all(self, events: Iterable[tuple[ObserverEventKind, int, int, dict[str, Any]]]) -> None:
+        """Emits events of rprun's own decoders, each as `emit` would: in this order, and nothing comes between them.
+
+        It is the way of thousands of events a second, and does not check the values of the fields again: that they are
+        those of the kind, whatever the bytes that were decoded, is what the tests of a decoder prove.
+
+        Args:
+            events: kind, process, milliseconds since the Unix epoch, and fields of each. The fields of a `lost` or
+                `unobserved` record have its `category` among them. The dict of fields is the emitter's from now on.
+
+        Raises:
+            ValueError, TypeError: the names of the fields are not those of the kind, or a category is missing. What
+                came before it has been emitted.
+        """
+        if self._unobserved:
+            # Only where `started` has not been emitted yet.
+            for kind, pid, timestamp_ms, fields in events:
+                self.emit(kind, pid, timestamp_ms=timestamp_ms, **fields)
+            return
+        categories = self._own
+        made: list[ObserverEvent] = []
+        with self._lock:
+            if self._closed:
+                return
+            seq = self._seq
+            try:
+                for kind, pid, timestamp_ms, fields in events:
+                    about = categories.get(kind)
+                    if about is None:
+                        about = category_of(kind) or EventCategory(fields.pop("category", ""))
+                        if about not in self._asked:
+                            continue
+                    made.append(trust(about, kind, pid, timestamp_ms, seq + 1, fields))
+                    seq += 1
+            finally:
+                self._seq = seq
+                if made:
+                    for subscriber in self._subscribers:
+                        subscriber._offer_all(made)
+
+    def observed(self) -> list[CategoryCapability]:
+        """Gives the rows of the matrix that a run must attach a backend for: what it sees itself is not among them."""
+        return [row for row in self._rows if row.category is not EventCategory.LIFECYCLE]
 
     def subscribe(self) -> ObserverSubscriber:
         """Gives a new consumer of every event emitted from now on."""
@@ -93,12 +151,20 @@ class Emitter:
             for subscriber in self._subscribers:
                 subscriber._end()
 
-    def _emit(self, category: EventCategory, kind: ObserverEventKind, pid: int, fields: dict[str, object]) -> None:
+    def _emit(
+        self,
+        category: EventCategory,
+        kind: ObserverEventKind,
+        pid: int,
+        timestamp_ms: int | None,
+        fields: dict[str, object],
+    ) -> None:
         if self._closed:
             return
         seq = self._seq + 1
         if self._subscribers:
-            event = ObserverEvent(category, kind, pid, now_ms(), seq, **fields)
+            stamp = now_ms() if timestamp_ms is None else timestamp_ms
+            event = ObserverEvent(category, kind, pid, stamp, seq, **fields)
             for subscriber in self._subscribers:
                 subscriber._offer(event)
         # Only now: fields that were refused have used no number up.

@@ -1,7 +1,8 @@
 """A sink writes the events of a run to one destination: in whole lines, and never at the command's expense.
 
-- A line is one write(2). A pipe takes up to PIPE_BUF bytes of it as one piece; where a longer one is taken in part, the
-  rest goes before anything else, and the relay keeps away meanwhile (`in_line`).
+- A write(2) is of whole lines: of many to a file, of no more than PIPE_BUF bytes to a pipe, which takes so much as one
+  piece or not at all, and of one to anything else (a datagram, a record of a device). Where a line is taken in part,
+  as a longer one by a pipe, the rest goes before anything else, and the relay keeps away meanwhile (`in_line`).
 - How a line ends and whether it needs a newline in front is decided when it is written, not when it comes: the command
   may have changed the terminal, or written half a line, since then.
 - What cannot be written now waits in a bounded backlog, beyond which events are dropped and counted in `lost` records.
@@ -14,18 +15,27 @@ from __future__ import annotations
 
 import errno
 import os
+import select
+import stat
 import time
 
 from rprun.observe._destination import Destination, complain
-from rprun.observe.backlog import Backlog, represents
+from rprun.observe.backlog import LineBacklog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rprun.observe.events import ObserverEvent
 
 BACKLOG_LINES = 1024
 BACKLOG_BYTES = 1 << 20
 FINISH_SECONDS = 2.0
+
+# Lines in one write to a file: enough to share its cost, few enough for their copies not to matter.
+_MANY = 64
+# POSIX guarantees 512. Windows has no such pipe.
+_PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 
 ADVICE = {
     errno.EPIPE: "its reader has ended",
@@ -54,10 +64,12 @@ class Sink:
         self.at_line_start = True
         self._destination = destination
         self._as_json = as_json
-        self._backlog = Backlog(max_lines, max_bytes)
-        self._next = b""  # A line without its ends that has left the backlog, of which nothing is written.
+        self._backlog = LineBacklog(max_lines, max_bytes, self._encode)
         self._rest = b""  # What is left of a line of which something is written.
         self._attached = True
+        mode = os.fstat(destination.fd).st_mode
+        self._is_file = stat.S_ISREG(mode)
+        self._is_pipe = stat.S_ISFIFO(mode)
 
     @property
     def in_line(self) -> bool:
@@ -70,9 +82,20 @@ class Sink:
 
     def put(self, event: ObserverEvent) -> None:
         """Writes an event if that can be done now, else keeps it or counts it as lost. Never waits, never raises."""
-        if self._attached:
-            self._backlog.put(event, len(self._encode(event)))
-            self.on_writable()
+        self.put_all((event,))
+
+    def put_all(self, events: Sequence[ObserverEvent]) -> None:
+        """Writes events, in this order, as `put` does each."""
+        for start in range(0, len(events), _MANY):
+            if not self._attached:
+                return
+            some = events[start : start + _MANY]
+            lines = list(map(self._encode, some))
+            done = 0 if self._pending() else self._write_now(lines)
+            for number in range(done, len(lines)):
+                self._keep(some[number], lines[number])
+            if self._pending():
+                self.on_writable()
 
     def wants_write(self) -> bool:
         """Says whether something waits that the destination may take; False while a FIFO has had no reader yet."""
@@ -103,34 +126,77 @@ class Sink:
         self._detach()
 
     def _pending(self) -> bool:
-        return bool(self._rest or self._next) or len(self._backlog) > 0
+        return bool(self._rest) or len(self._backlog) > 0
 
     def _encode(self, event: ObserverEvent) -> bytes:
-        # A readable line is printable, a JSON one is Unicode: nothing is left to replace but what repr let through.
         line = event.to_json() if self._as_json else event.to_text()
-        return line.encode("utf-8", "backslashreplace")
+        # A readable line is printable, a JSON one is Unicode: nothing is left to replace but what repr let through.
+        return line.encode() if line.isascii() else line.encode("utf-8", "backslashreplace")
+
+    def _keep(self, event: ObserverEvent, line: bytes) -> None:
+        """Lets a line wait. Before it would be lost, what waits is tried once more."""
+        if not self._backlog.has_room(line):
+            self.on_writable()
+        if self._attached:
+            self._backlog.put(event, line)
+
+    def _write_now(self, lines: list[bytes]) -> int:
+        """Writes lines past the empty backlog, and gives the number of those that need no more than `_rest`."""
+        done = 0
+        try:
+            while done < len(lines) and not self._rest and self._destination.writable:
+                done += self._write_lines(lines[done:] if done else lines)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._fail(error)
+        return done
 
     def _write_some(self) -> None:
-        """Writes one line, or what was left of one.
+        """Writes the next lines, or what was left of one.
 
         Raises:
-            OSError: it was not written; BlockingIOError if it may be later.
+            OSError: they were not written; BlockingIOError if they may be later.
         """
         if self._rest:
             self._rest = self._rest[self._destination.write(self._rest) :]
-            return
-        if not self._next:
-            event = self._backlog.pop()
-            if event is None:
-                return
-            self._next = self._encode(event)
+        else:
+            self._backlog.remove(self._write_lines(self._backlog.first(_MANY)))
+
+    def _write_lines(self, lines: list[bytes]) -> int:
+        """Writes as many of these lines as may go at once, and gives the number of those of which something is written.
+
+        Raises:
+            OSError: nothing is written; BlockingIOError if it may be later. The ends are decided anew then.
+        """
         end = b"\r\n" if self._destination.raw_terminal else b"\n"
-        line = (b"" if self.at_line_start else end) + self._next + end
-        # If this raises, nothing of the line has been written, and its ends are decided anew the next time.
-        written = self._destination.write(line)
-        self._next = b""
-        self._rest = line[written:]
+        front = b"" if self.at_line_start else end
+        if not self._is_file:
+            lines = lines[: self._fitting(lines, len(front), len(end))]
+        data = front + end.join(lines) + end
+        written = self._destination.write(data)
+        if not written:
+            raise BlockingIOError
         self.at_line_start = True
+        if written == len(data):
+            return len(lines)
+        count, stop = 0, len(front)
+        while stop < written:
+            stop += len(lines[count]) + len(end)
+            count += 1
+        self._rest = data[written:stop]
+        return count
+
+    def _fitting(self, lines: list[bytes], size: int, end: int) -> int:
+        """Gives the number of lines for one write to what is no file; `size` bytes come before them."""
+        count = 0
+        if self._is_pipe:
+            for line in lines:
+                size += len(line) + end
+                if size > _PIPE_BUF:
+                    break
+                count += 1
+        return max(count, 1)
 
     def _fail(self, error: OSError) -> None:
         advice = ADVICE.get(error.errno or 0, "send the events elsewhere with --events")
@@ -140,7 +206,7 @@ class Sink:
 
     def _report_unwritten(self) -> None:
         cut = bool(self._rest)
-        unwritten = sum(map(represents, iter(self._backlog.pop, None))) + bool(self._rest or self._next)
+        unwritten = self._backlog.clear() + cut
         name = self._destination.name
         last = ", and the last line is cut" if cut else ""
         events = "1 event" if unwritten == 1 else f"{unwritten} events"
@@ -149,7 +215,7 @@ class Sink:
     def _detach(self) -> None:
         self._attached = False
         self._backlog.clear()
-        self._next = self._rest = b""
+        self._rest = b""
         self._destination.close()
 
 

@@ -9,7 +9,7 @@ from rprun.observe.backlog import Backlog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
     from rprun.observe.events import ObserverEvent
@@ -52,7 +52,9 @@ class ObserverSubscriber:
     def drain(self) -> list[ObserverEvent]:
         """Gives all events that wait, and does not wait for any."""
         with self._changed:
-            return list(iter(self._pop, None))
+            events = self._backlog.pop_all()
+            self._mark()
+            return events
 
     def fileno(self) -> int:
         """Gives a descriptor that is readable while an event waits, and from the end on; nobody but select reads it.
@@ -92,12 +94,17 @@ class ObserverSubscriber:
     def __del__(self) -> None:
         self._close_pipe()
 
-    # The rest is called with the lock held; the first two by the emitter.
+    # The rest is called with the lock held; the first three by the emitter.
 
     def _offer(self, event: ObserverEvent) -> None:
         self._backlog.put(event)
         self._mark()
         self._changed.notify()
+
+    def _offer_all(self, events: Sequence[ObserverEvent]) -> None:
+        self._backlog.put_all(events)
+        self._mark()
+        self._changed.notify(len(events))
 
     def _end(self) -> None:
         self._ended = True

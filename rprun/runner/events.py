@@ -16,14 +16,14 @@ assert sys.platform != "win32"
 import os
 from typing import TYPE_CHECKING
 
+from rprun.observe.backlog import Backlog
 from rprun.observe.capabilities import ObserverCapabilities
 from rprun.observe.config import ObserverConfig
-from rprun.observe.emitter import Emitter
+from rprun.observe.emitter import BOUND, Emitter
 from rprun.observe.sinks import Sink, open_sink
 from rprun.runner.loop import READ, WRITE
 
 if TYPE_CHECKING:
-    from rprun.observe.events import ObserverEvent
     from rprun.runner.options import RunOptions
     from rprun.runner.process import Process
     from rprun.runner.pumps import Pump
@@ -36,7 +36,8 @@ class EventOutput:
         self._process = process
         self._sink = sink
         self._subscriber = emitter.subscribe()
-        self._waiting: list[ObserverEvent] = []
+        # While a chunk of output is half written. Twice what can come at once, so that little is lost meanwhile.
+        self._waiting = Backlog(2 * BOUND)
         self._holding: list[Pump] = []
         self._watched = -1
         status = os.fstat(sink.fileno())
@@ -45,7 +46,6 @@ class EventOutput:
         process.run.loop.watch(self._subscriber.fileno(), READ, self._on_events)
 
     def _on_events(self, _event: int) -> None:
-        self._waiting += self._subscriber.drain()
         self.settle()
 
     def _sharing(self) -> list[Pump]:
@@ -57,7 +57,8 @@ class EventOutput:
 
     def settle(self) -> None:
         """Write what can be written now; to be called after each turn of the loop."""
-        if not self._waiting and not self._holding and self._watched < 0:
+        self._waiting.put_all(self._subscriber.drain())
+        if not len(self._waiting) and not self._holding and self._watched < 0:
             return
         self._write(self._sharing())
 
@@ -67,9 +68,7 @@ class EventOutput:
             return
         sink.at_line_start = all(pump.output.at_line_start for pump in sharing if pump.output is not None)
         sink.on_writable()
-        for event in self._waiting:
-            sink.put(event)
-        self._waiting.clear()
+        sink.put_all(self._waiting.pop_all())
         if sink.at_line_start:
             for pump in sharing:
                 if pump.output is not None:
@@ -104,7 +103,7 @@ class EventOutput:
         """Write the last events; what the destination does not take in time is counted on stderr."""
         loop = self._process.run.loop
         loop.forget(self._subscriber.fileno())
-        self._waiting += self._subscriber.drain()
+        self._waiting.put_all(self._subscriber.drain())
         self._write(self._sharing())
         if self._watched >= 0:
             loop.forget(self._watched)
@@ -121,8 +120,8 @@ def open_events(options: RunOptions, process: Process) -> EventOutput | None:
         RprunError: a required category is not observable here, or the destination cannot be opened.
     """
     if options.require:
-        ObserverCapabilities.negotiate().require(options.require)
+        ObserverCapabilities.negotiate(dict(options.backends)).require(options.require)
     if not options.observe:
         return None
-    emitter = Emitter(ObserverConfig.with_categories(options.observe))
+    emitter = Emitter(ObserverConfig.with_categories(options.observe, dict(options.backends)))
     return EventOutput(process, emitter, open_sink(options.events, options.json))

@@ -14,6 +14,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
+import select
 from _signal import SIGKILL, SIGPIPE
 from errno import EIO, ENOENT, EPIPE
 
@@ -52,6 +53,7 @@ class Execution:
         on_stopped: called with the signal when the command is reported to be stopped.
         on_reaped: called when the command has been reaped, before its terminal is let go of.
         on_hangup: called before the command's terminal is hung up.
+        while_starting: returns descriptors, and what to call when one is readable, for as long as `start` waits.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Execution:
         self.on_stopped: Callable[[int], None] = _ignore
         self.on_reaped: Callable[[], None] = _nothing
         self.on_hangup: Callable[[], None] = _nothing
+        self.while_starting: Callable[[], list[tuple[int, Callable[[], None]]]] = list
         self._feed: StdinFeed | None = None
         self.waited_enough = False
 
@@ -114,12 +117,23 @@ class Execution:
         reports: list[tuple[str, list[str]]] = []
         while not self.pid:
             while not reports:
-                reports += monitor.read(wait=True)
+                self._wait_for_start(monitor)
+                reports += monitor.read(wait=False)
             self._on_report(*reports.pop(0))
         if reports:
             # A short command has ended already. That is dealt with on the loop, once everything has been set up.
             self.loop.set_timer("early", 0.0, lambda: self._on_early_reports(reports))
         self.loop.watch(monitor.fileno(), READ, self._on_reports)
+
+    def _wait_for_start(self, monitor: Monitor) -> None:
+        """Wait for a report; what the start itself may wait for (see `while_starting`) is looked after meanwhile."""
+        others = dict(self.while_starting())
+        poller = select.poll()
+        for descriptor in (monitor.fileno(), *others):
+            poller.register(descriptor, select.POLLIN)
+        for descriptor, _ in poller.poll():
+            if descriptor in others:
+                others[descriptor]()
 
     def on_activity(self, note: Callable[[], None]) -> None:
         """Have `note` called whenever bytes move in either direction."""

@@ -21,6 +21,7 @@ class RunOptions:
         json: events as JSON lines instead of readable ones.
         events: `-` (stderr), a file name, or `fd:N`.
         require: (category, least support) pairs.
+        backends: (category, backend's name) pairs: what is to observe it instead of the best there is.
         timeout: seconds the command may take in all.
         idle_timeout: seconds it may pass without output or input.
         signal: number of the first signal of the stop ladder.
@@ -34,6 +35,7 @@ class RunOptions:
 
     __slots__ = (
         "argv",
+        "backends",
         "cwd",
         "drain",
         "env",
@@ -60,6 +62,7 @@ class RunOptions:
     json: bool
     events: str
     require: tuple[tuple[str, str], ...]
+    backends: tuple[tuple[str, str], ...]
     timeout: float | None
     idle_timeout: float | None
     signal: int
@@ -81,6 +84,7 @@ class RunOptions:
         json: bool = False,
         events: str = "-",
         require: tuple[tuple[str, str], ...] = (),
+        backends: tuple[tuple[str, str], ...] = (),
         timeout: float | None = None,
         idle_timeout: float | None = None,
         signal: int = SIGTERM,
@@ -100,6 +104,7 @@ class RunOptions:
         put(self, "json", json)
         put(self, "events", events)
         put(self, "require", require)
+        put(self, "backends", backends)
         put(self, "timeout", timeout)
         put(self, "idle_timeout", idle_timeout)
         put(self, "signal", signal)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from rprun.observe.emitter import Emitter
     from rprun.runner.limits import Ladder, Limits
+    from rprun.runner.observation import Observation
     from rprun.runner.pumps import Pump
     from rprun.runner.signals import Signals
     from rprun.transport.command import Launch
@@ -107,6 +108,7 @@ class Run:
         self._kill_after = kill_after
         self._job: Job | None = None
         self._emitter: Emitter | None = None
+        self._observation: Observation | None = None
         self._event_destination: tuple[int, int] | None = None
         self._settle_events: Callable[[], None] | None = None
 
@@ -162,10 +164,18 @@ class Run:
         self._open_ends(execution, job, kinds)
         if self._limits is not None:
             execution.on_activity(self._limits.on_activity)
+        if self._emitter is not None and self._emitter.observed():
+            from rprun.runner.observation import Observation
+
+            self._observation = Observation(self.loop, self._emitter, self._emitter.observed())
+            self._observation.prepare(self.launch)
+            execution.while_starting = self._observation.while_starting
         job.start(kinds, reads_stdin=not self._writes)
         if self._emitter is not None:
             self._emitter.emit("started", execution.pid)
             self._end_is_owed = True
+        if self._observation is not None:
+            self._observation.attach(execution.pid)
         if self._limits is not None:
             self._limits.start()
         if signals is not None:
@@ -270,11 +280,15 @@ class Run:
             if self._policy == "report" and self._orphans_known:
                 fields["orphans"] = [{"pid": pid, "name": name} for pid, name in self.orphans]
             self._end_is_owed = False
+            if self._observation is not None:
+                self._observation.finish(self._settle_events)
             self._emitter.emit("exited", execution.pid, **fields)
         return self.returncode
 
     def let_go(self) -> None:
         """Give back the terminal and close everything; a command that still runs is killed."""
+        if self._observation is not None:
+            self._observation.stop()
         if self._job is not None:
             self._job.close()
         elif self.execution is not None:

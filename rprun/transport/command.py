@@ -23,7 +23,7 @@ from errno import EACCES, EBADF, EINVAL, ENODEV, ENOENT, ENOEXEC, ENOTDIR, ESTAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import NoReturn
 
 SHELL = b"/bin/sh"
@@ -48,11 +48,15 @@ class Launch:
         ignored: signals that were ignored when rprun started.
         caught: signals that rprun has handlers for.
         subreaper: orphaned descendants are to become the monitor's children.
+        channel: descriptor of a Unix socket to send the listener of a seccomp filter to (see `rprun.linux.listener`),
+            or -1 for no filter.
+        traps, nonzero: what the filter is about.
     """
 
     __slots__ = (
         "argv",
         "caught",
+        "channel",
         "cwd",
         "env",
         "env_set",
@@ -60,8 +64,10 @@ class Launch:
         "foreground",
         "ignored",
         "mask",
+        "nonzero",
         "stdio",
         "subreaper",
+        "traps",
         "tty",
     )
 
@@ -80,6 +86,9 @@ class Launch:
         ignored: Sequence[int] = (),
         caught: Sequence[int] = (),
         subreaper: bool = False,
+        channel: int = -1,
+        traps: Mapping[int, Collection[int]] | None = None,
+        nonzero: Mapping[tuple[int, int], int] | None = None,
     ) -> None:
         self.argv = list(argv)
         self.stdio = stdio
@@ -93,6 +102,9 @@ class Launch:
         self.ignored = list(ignored)
         self.caught = list(caught)
         self.subreaper = subreaper
+        self.channel = channel
+        self.traps = traps or {}
+        self.nonzero = nonzero or {}
 
 
 def become(launch: Launch) -> NoReturn:
@@ -126,6 +138,8 @@ def become(launch: Launch) -> NoReturn:
         if SIGCHLD in launch.ignored:
             signal(SIGCHLD, SIG_IGN)
         pthread_sigmask(SIG_SETMASK, launch.mask)
+        step = "observe"
+        _be_observed(launch)
         step = "exec"
         _execute(launch)
     except OSError as error:
@@ -136,12 +150,25 @@ def become(launch: Launch) -> NoReturn:
 
 
 class ChildFailed(Exception):
-    """A step between fork and exec failed: `step` is `start`, `cwd` or `exec`, `errno` the kernel's answer."""
+    """A step between fork and exec failed.
+
+    Attributes:
+        step: `start`, `cwd`, `observe` or `exec`.
+        errno: the kernel's answer.
+    """
 
     def __init__(self, step: str, errno: int) -> None:
         super().__init__(step, errno)
         self.step = step
         self.errno = errno
+
+
+def _be_observed(launch: Launch) -> None:
+    """Put this process under the filter; as late as can be, as its own calls wait for the supervisor from here on."""
+    if sys.platform == "linux" and launch.channel >= 0:
+        from rprun.linux.listener import install_and_send
+
+        install_and_send(launch.channel, launch.traps, launch.nonzero)
 
 
 def _execute(launch: Launch) -> NoReturn:

@@ -30,7 +30,12 @@ def start(launch: Launch) -> tuple[int, int, int]:
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     pipes = [os.pipe() for _ in range(3)]
     (launch_read, launch_write), (control_read, control_write), (reports_read, reports_write) = pipes
-    passed = [launch_read, control_read, reports_write, *(fd for fd in (*launch.stdio, launch.tty) if fd >= 0)]
+    passed = [
+        launch_read,
+        control_read,
+        reports_write,
+        *(fd for fd in (*launch.stdio, launch.tty, launch.channel) if fd >= 0),
+    ]
     arguments = [str(number) for number in (launch_read, control_read, reports_write)]
     try:
         process = subprocess.Popen(
@@ -61,7 +66,7 @@ def main() -> None:
     values["mask"] = list(mask)
     launch = Launch(values.pop("argv"), **values)
     # Only 0, 1 and 2 are the command's; these crossed the exec for the monitor's own use.
-    for descriptor in (control, reports, *launch.stdio, launch.tty):
+    for descriptor in (control, reports, *launch.stdio, launch.tty, launch.channel):
         if descriptor > 2:
             os.set_inheritable(descriptor, False)  # noqa: FBT003 - the call takes it so
     serve(launch, control, reports)

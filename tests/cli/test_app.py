@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -14,6 +15,7 @@ from conftest import clean_environment
 
 from rprun import __version__
 from rprun.cli import table
+from rprun.observe.capabilities import ObserverCapabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +105,9 @@ def test_version(rprun: Rprun) -> None:
         (["capabilities", "extra"], b"rprun capabilities --help"),
         (["--fo\n\x1b[31m\x85", "cmd"], b"--fo\\n\\x1b[31m"),
         ([b"--cw\xff", "cmd"], b"--cw\xff: "),
+        (["--backend", "file=nope", "cmd"], b"--backend file=nope: 'nope' is not a backend for file (try file=ebpf"),
+        (["--backend=fil=ebpf", "cmd"], b"--backend fil=ebpf: 'fil' is not a category"),
+        (["--backend", "file", "cmd"], b"--backend file: not CATEGORY=NAME"),
         (["--observe", "a\tb", "cmd"], b"'a\\tb' is not a category"),
     ],
 )
@@ -116,6 +121,26 @@ def test_usage_errors_are_one_line(rprun: Rprun, arguments: list[str | bytes], s
     assert b" (try " in done.stderr
     assert not any(byte < 32 for byte in done.stderr[:-1])
     assert said in done.stderr
+
+
+# A backend of another system is one that is known and cannot work here.
+FOREIGN = "kqueue" if sys.platform == "win32" else "etw"
+
+
+@pytest.mark.parametrize("observe", [[], ["--observe", "file"], ["--observe", "lifecycle", "--require", "file"]])
+def test_a_backend_that_cannot_work_is_a_failure(rprun: Rprun, observe: list[str]) -> None:
+    """A known backend that sees nothing here is 125 and its own reason, before the command starts."""
+    done = rprun(*observe, "--backend", f"lifecycle=portable-lifecycle,file={FOREIGN}", "--", "echo", "ran")
+    row = ObserverCapabilities.negotiate({"file": FOREIGN}).category("file")
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert done.stderr.decode() == f"rprun: --backend file={FOREIGN}: {row.reason}\n"
+
+
+def test_a_backend_that_works_is_taken(rprun: Rprun) -> None:
+    """The command runs under the backend that was asked for."""
+    done = rprun("--backend", "lifecycle=portable-lifecycle", "--json", "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (0, b"ran\n")
+    assert [json.loads(line)["kind"] for line in done.stderr.splitlines()] == ["started", "exited"]
 
 
 def test_the_line_survives_every_locale(rprun: Rprun) -> None:

@@ -17,7 +17,7 @@ SHOWN = 77
 GOOD = {
     "size": "80x24", "drain": "inf", "observe": "file,network", "events": "fd:3", "require": "file=supported",
     "timeout": "1.5m", "idle_timeout": "0", "signal": "int", "kill_after": "250ms", "orphans": "kill", "cwd": "/",
-    "env": "A=b=c", "env_unset": "HOME",
+    "env": "A=b=c", "env_unset": "HOME", "backends": "file=ebpf,process=proc-connector",
 }  # fmt: skip
 BAD = ["", "-1", "x", "nan", "--", "--pty", "-t", "a,,b", "fd:x", "inf", "=", "@file", "*", "~", "\udcff", "a\nb", "-"]
 WORDS = [
@@ -131,14 +131,15 @@ def test_subcommand_and_command_of_its_name() -> None:
 
 
 def test_last_one_wins_and_lists_add_up() -> None:
-    """Of a repeated scalar the last holds; observe, require, env and env-unset accumulate."""
+    """Of a repeated scalar the last holds; observe, require, backend, env and env-unset accumulate."""
     words = [
         "--timeout", "1", "--timeout=2s", "--observe", "file", "--observe=network", "--env", "A=1", "--env=B=2",
-        "--env-unset", "X", "--env-unset=Y", "-t", "--pty", "cmd",
+        "--env-unset", "X", "--env-unset=Y", "--backend", "file=etw", "--backend=process=etw,file=ebpf", "-t", "--pty",
+        "cmd",
     ]  # fmt: skip
     expected = RunOptions(
         argv=("cmd",), transport="pty", timeout=2.0, observe=("file", "network"),
-        env=(("A", "1"), ("B", "2")), env_unset=("X", "Y"),
+        env=(("A", "1"), ("B", "2")), env_unset=("X", "Y"), backends=(("file", "ebpf"), ("process", "etw")),
     )  # fmt: skip
     assert argv.parse(words) == through_typer(words) == expected
 

@@ -49,6 +49,7 @@ EVERY_OPTION = [
     "--json",
     "--events=-",
     "--require=file",
+    "--backend=file=ebpf",
     "--timeout=1m",
     "--idle-timeout=1s",
     "--signal=TERM",
@@ -142,4 +143,5 @@ def test_a_whole_run_imports_no_more_than_ptyprocess(transport: str, tmp_path: P
     own = {name for name in found if name.partition(".")[0] == "rprun"}
     assert found - own <= ptyprocess | set(sys.builtin_module_names) | COMPILER
     assert "rprun.runner.run" in own
+    assert not {name for name in own if name.startswith(("rprun.backends", "rprun.observe"))}
     assert len(own) <= RUNS[transport], sorted(own)

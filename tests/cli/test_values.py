@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rprun.backends.registry import candidates
 from rprun.cli import values
 from rprun.errors import UsageError
+from rprun.observe.categories import EventCategory
 
 INF = float("inf")
 CATEGORIES = ("lifecycle", "file", "network", "process")
@@ -152,6 +154,44 @@ def test_requirements_refuse(text: str) -> None:
     """A level that nothing can have is refused."""
     with pytest.raises(UsageError):
         values.requirements([text])
+
+
+def test_backends() -> None:
+    """Items name a backend for a category; of two for one category the last holds."""
+    assert values.backends(["file=ebpf,network=psutil-poll", "process=etw"]) == (
+        ("file", "ebpf"),
+        ("network", "psutil-poll"),
+        ("process", "etw"),
+    )
+    assert values.backends(["file=ebpf", "file=etw"]) == (("file", "etw"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "candidate"),
+    [
+        ("", "file=ebpf"),
+        ("file=ebpf,", "file=ebpf"),
+        ("file", "file=kqueue"),
+        ("file=", "file=kqueue"),
+        ("file=EBPF", "file=ebpf"),
+        ("file=portable-lifecycle", "file=seccomp-user-notify"),
+        ("network=kqueue", "network=endpoint-security"),
+        ("process=ebpf=1", "process=proc-connector"),
+        ("files=ebpf", "network"),
+        ("all=ebpf", "lifecycle"),
+        ("=ebpf", "process"),
+    ],
+)
+def test_backends_refuse(text: str, candidate: str) -> None:
+    """What is unknown is refused with what there is instead."""
+    with pytest.raises(UsageError, match=rf"\(try .*{candidate}"):
+        values.backends([text])
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_backends_are_those_of_the_registry(category: str) -> None:
+    """The names that the command line knows are those of the backends there are, in the same order on Linux."""
+    assert [backend.name for backend in candidates(EventCategory(category), "linux")] == [*values.BACKENDS[category]]
 
 
 def test_environment() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,11 +14,17 @@ import pytest
 from running import clean_environment, rprun_argv
 
 from rprun.cli.generate import man_prose
+from rprun.observe.capabilities import ObserverCapabilities
+from rprun.observe.categories import CapabilitySupport
 
+# An example is one line, or a block of them.
 EXAMPLES = [
-    line.replace("\\-", "-").removeprefix(".Dl $ ")
-    for line in man_prose.REST.partition(".Sh EXAMPLES")[2].splitlines()
-    if line.startswith(".Dl $ ")
+    (line or block).replace(r"\-", "-").replace(r"\(aq", "'").replace(r"\e", "\\")
+    for line, block in re.findall(
+        r"^\.Dl \$ (.*)$|^\.Bd -literal.*\n\$ ((?:.*\n)*?)\.Ed$",
+        man_prose.REST.partition(".Sh EXAMPLES")[2].partition(".Sh ")[0],
+        re.MULTILINE,
+    )
 ]
 
 
@@ -50,9 +57,17 @@ def hashed(done: subprocess.CompletedProcess[bytes]) -> None:
     assert done.stdout.split()[0].decode() == hashlib.sha256(Path("data").read_bytes()).hexdigest()
 
 
-def refused(done: subprocess.CompletedProcess[bytes]) -> None:
-    """One line says why, and the command has not run."""
-    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (125, b"", 1)
+def files_read(done: subprocess.CompletedProcess[bytes]) -> None:
+    """What was read is listed, what was only written or was not there is not."""
+    made, *listed = done.stdout.decode().splitlines()
+    assert (done.returncode, made, done.stderr) == (0, "made", b"")
+    assert str(Path("source").resolve()) in listed
+    assert not {str(Path(name).resolve()) for name in ("target", "nosuch")} & set(listed)
+
+
+def no_network(done: subprocess.CompletedProcess[bytes]) -> None:
+    """A job that opens no network passes."""
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"made\ntrue\n", b"")
 
 
 def run_by_name(done: subprocess.CompletedProcess[bytes]) -> None:
@@ -60,29 +75,48 @@ def run_by_name(done: subprocess.CompletedProcess[bytes]) -> None:
     assert (done.returncode, done.stdout) == (0, b"not the subcommand\n")
 
 
-CHECKS = dict(zip(EXAMPLES, (listing, events, ended, hashed, refused, run_by_name), strict=True))
+CHECKS = dict(zip(EXAMPLES, (listing, events, ended, hashed, files_read, no_network, run_by_name), strict=True))
 PROGRAMS = {
     "bin/rprun": f'exec {" ".join(rprun_argv())} "$@"',
-    "bin/make": "echo made",
+    "bin/make": "cat source nosuch >target 2>/dev/null\necho made",
     "bin/capabilities": "echo not the subcommand",
     "test": "sh -c 'echo $$ >left; exec sleep 1000' >/dev/null 2>&1 & until [ -s left ]; do :; done; exit 3",
 }
+
+
+def run(example: str, where: Path, programs: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+    """Run an example beside these programs, in the current directory, which is `where`."""
+    if re.search(r"\bjq\b", example) and not shutil.which("jq"):
+        pytest.skip("jq, which the example pipes events to")
+    for row in ObserverCapabilities.negotiate().categories():
+        if row.support is CapabilitySupport.UNAVAILABLE and f"--observe {row.category}" in example:
+            pytest.skip(f"the category {row.category} cannot be observed here: {row.reason}")
+    Path("bin").mkdir()
+    Path("source").touch()
+    for name, script in programs.items():
+        Path(name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        Path(name).chmod(0o755)
+    return subprocess.run(
+        ["bash", "-c", example],
+        env=clean_environment(PATH=f"{where}/bin{os.pathsep}{os.environ['PATH']}", TERM="xterm"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda line: re.sub(r"\W+", "-", line)[:40])
 def test_example(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An example of the man page is run as it stands there."""
     monkeypatch.chdir(tmp_path)
-    Path("bin").mkdir()
-    for name, script in PROGRAMS.items():
-        Path(name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        Path(name).chmod(0o755)
-    done = subprocess.run(
-        ["bash", "-c", example],
-        env=clean_environment(PATH=f"{tmp_path}/bin{os.pathsep}{os.environ['PATH']}", TERM="xterm"),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    CHECKS[example](done)
+    CHECKS[example](run(example, tmp_path, PROGRAMS))
+
+
+def test_example_about_the_network_fails_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that tries to reach a peer, though nobody answers, fails by the example that is for that."""
+    monkeypatch.chdir(tmp_path)
+    (example,) = (example for example, check in CHECKS.items() if check is no_network)
+    connects = {"bin/make": "bash -c ': </dev/tcp/127.0.0.1/9' 2>/dev/null\necho made"}
+    done = run(example, tmp_path, PROGRAMS | connects)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"made\nfalse\n", b"")

@@ -42,9 +42,9 @@ def _value(field: Field) -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def events(draw: st.DrawFn) -> ObserverEvent:
-    """Draws an event as an emitter would make it."""
-    kind = draw(st.sampled_from(list(ObserverEventKind)))
+def events(draw: st.DrawFn, kind: ObserverEventKind | None = None) -> ObserverEvent:
+    """Draws an event as an emitter would make it, of any kind or of one."""
+    kind = kind or draw(st.sampled_from(list(ObserverEventKind)))
     category = category_of(kind) or draw(st.sampled_from(EventCategory.ALL))
     fields: dict[str, Any] = {}
     for field in FIELDS[kind]:

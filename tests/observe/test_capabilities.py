@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import re
+import sys
 
 import pytest
 
 from rprun.backends.choice import choose
-from rprun.backends.registry import candidates
-from rprun.errors import RprunError
+from rprun.backends.planned import PlannedBackend
+from rprun.backends.registry import candidates, for_run
+from rprun.errors import RprunError, UsageError
 from rprun.observe.capabilities import CategoryCapability, ObserverCapabilities
 from rprun.observe.categories import CapabilitySupport, EventCategory
 
@@ -25,15 +28,69 @@ def test_negotiation_is_cached_for_the_process() -> None:
     assert ObserverCapabilities.negotiate() is ObserverCapabilities.negotiate()
 
 
-def test_this_version_sees_lifecycle_and_says_so_of_the_rest() -> None:
-    """Lifecycle is supported by portable-lifecycle; every other row is `none`, with something to use instead."""
+def test_each_row_is_a_backend_that_sees_or_a_reason_that_helps() -> None:
+    """Lifecycle is supported by portable-lifecycle; a row without a backend says what is missing."""
     matrix = ObserverCapabilities.negotiate()
     assert matrix.category("lifecycle").backend == "portable-lifecycle"
     assert matrix.is_supported("lifecycle")
-    for category in ("file", "network", "process"):
-        row = matrix.category(category)
-        assert (row.support, row.backend) == ("unavailable", "none")
-        assert "; use " in row.reason
+    for row in matrix.categories():
+        assert (row.backend == "none") == (row.support == "unavailable")
+        assert row.reason
+
+
+FOREIGN = "kqueue" if sys.platform == "win32" else "etw"
+
+
+def test_a_forced_backend_has_its_row_whatever_it_sees() -> None:
+    """Only the rows that were forced differ, by name and by the backend's own answer; candidates stay."""
+    best, forced = ObserverCapabilities.negotiate(), ObserverCapabilities.negotiate({"file": FOREIGN})
+    assert forced.category("file").to_row()[:3] == ["file", "unavailable", FOREIGN]
+    assert forced.category("file") in best.candidates()
+    assert [row for row in forced.categories() if row.category != "file"] == [
+        row for row in best.categories() if row.category != "file"
+    ]
+    assert forced.candidates() == best.candidates()
+    same = ObserverCapabilities.negotiate({"lifecycle": "portable-lifecycle"})
+    assert same.to_table_rows() == best.to_table_rows()
+
+
+def test_a_forced_negotiation_is_cached_too() -> None:
+    """The same backends give the same matrix, in whatever order; none give that of the best."""
+    forced = ObserverCapabilities.negotiate({"file": FOREIGN, "lifecycle": "portable-lifecycle"})
+    assert forced is ObserverCapabilities.negotiate({EventCategory.LIFECYCLE: "portable-lifecycle", "file": FOREIGN})
+    assert forced is not ObserverCapabilities.negotiate({"file": FOREIGN})
+    assert ObserverCapabilities.negotiate({}) is ObserverCapabilities.negotiate()
+
+
+def test_requirements_are_about_the_forced_backend() -> None:
+    """What another backend would see does not help; both complaints have the forced one's own reason."""
+    forced = ObserverCapabilities.negotiate({"file": FOREIGN})
+    reason = forced.category("file").reason
+    with pytest.raises(RprunError, match=re.escape(f"--require file=partial: it is unavailable here: {reason}")):
+        forced.require([("file", "partial")])
+    with pytest.raises(RprunError, match=re.escape(f"--backend file={FOREIGN}: {reason}")):
+        forced.require_backends({"lifecycle": "portable-lifecycle", "file": FOREIGN})
+    forced.require_backends({"lifecycle": "portable-lifecycle"})
+
+
+def test_a_backend_nobody_knows_is_refused_with_the_candidates() -> None:
+    """A name that no backend of the category has is the caller's mistake."""
+    with pytest.raises(UsageError, match=r"file=proc-connector: there is no such backend \(try .*ebpf"):
+        ObserverCapabilities.negotiate({"file": "proc-connector"})
+    with pytest.raises(ValueError, match="not an event category"):
+        ObserverCapabilities.negotiate({"files": "ebpf"})
+
+
+def test_a_run_gets_one_backend_for_all_of_its_categories() -> None:
+    """Rows of one backend share an instance; what is unavailable has none."""
+    rows = [
+        CategoryCapability("file", "partial", "ebpf", "some"),
+        CategoryCapability("lifecycle", "supported", "portable-lifecycle", "all"),
+        CategoryCapability("process", "supported", "ebpf", "all"),
+        CategoryCapability("network", "unavailable", "ebpf", "nothing"),
+    ]
+    found = [(backend.name, categories) for backend, categories in for_run(rows, sys.platform)]
+    assert found == [("ebpf", ("file", "process")), ("portable-lifecycle", ("lifecycle",))]
 
 
 def test_rows_come_in_order_whatever_they_were_given_in() -> None:
@@ -114,9 +171,11 @@ def test_candidates_of_the_system_come_first(platform: str, category: str, names
 def test_every_answer_is_one_honest_sentence(platform: str, category: EventCategory) -> None:
     """Each choice and each candidate has a reason of one line; what is not built claims nothing."""
     choice = choose(category, platform)
+    planned = {backend.name for backend in candidates(category, platform) if isinstance(backend, PlannedBackend)}
     assert choice.reason
     assert (choice.backend is None) == (choice.support is CapabilitySupport.UNAVAILABLE)
     for answer in choice.answers:
         assert answer.reason.isprintable()
-        assert answer.support is CapabilitySupport.UNAVAILABLE or answer.backend == "portable-lifecycle"
-    assert ("strace" in choice.reason) == (platform == "linux" and category != "lifecycle")
+        assert answer.support is CapabilitySupport.UNAVAILABLE or answer.backend not in planned
+    nothing_built = len(planned) == len(choice.answers)
+    assert ("strace" in choice.reason) == (platform == "linux" and nothing_built)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 
@@ -31,6 +32,28 @@ def test_a_config_is_a_value() -> None:
     assert config != ObserverConfig.lifecycle()
     with pytest.raises(AttributeError, match="frozen"):
         config.anything = 1
+
+
+def test_backends_are_part_of_the_value() -> None:
+    """A config keeps the backends that were asked for, in whatever order, through copies and pickles."""
+    config = ObserverConfig.with_categories(["file"], backends={"process": "b", "file": "a"})
+    assert list(config.backends().items()) == [(EventCategory.FILE, "a"), (EventCategory.PROCESS, "b")]
+    same = ObserverConfig.with_categories(["file"], backends={EventCategory.FILE: "a", EventCategory.PROCESS: "b"})
+    assert len({config, same, copy.deepcopy(config), pickle.loads(pickle.dumps(config))}) == 1
+    assert config != ObserverConfig.with_categories(["file"])
+    assert config != ObserverConfig.with_categories(["file"], backends={"file": "b"})
+    assert eval(repr(config), {"ObserverConfig": ObserverConfig}) == config
+    config.backends()["network"] = "c"  # type: ignore[index]
+    assert config == same
+    assert ObserverConfig.lifecycle().backends() == {}
+
+
+def test_backends_are_checked() -> None:
+    """A key that is no category and a name that is no text raise where they are given."""
+    with pytest.raises(ValueError, match="not an event category"):
+        ObserverConfig.with_categories(["file"], backends={"files": "a"})
+    with pytest.raises(TypeError, match="must be a name"):
+        ObserverConfig.with_categories(["file"], backends={"file": None})  # type: ignore[dict-item]
 
 
 def test_an_unknown_category_is_refused() -> None:

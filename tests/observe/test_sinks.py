@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import itertools
 import json
 import os
 import pty
@@ -21,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rprun.errors import RprunError
 from rprun.observe._destination import Destination
@@ -230,6 +234,135 @@ def test_past_the_backlog_events_are_counted(pipe: tuple[int, int]) -> None:
         assert (lost["kind"], lost["seq"], lost["count"]) == ("lost", 5, 3)
 
 
+def test_many_at_once_to_a_file(tmp_path: Path) -> None:
+    """The bytes are those of one after the other, also where the first is to start on a line of its own."""
+    path = tmp_path / "events"
+    sink = open_sink(str(path), as_json=True)
+    sink.at_line_start = False
+    sink.put_all([event(seq, LONG if seq == 100 else "/é\x7f") for seq in range(1, 201)])
+    sink.put_all([])
+    assert sink.at_line_start
+    assert not sink.wants_write()
+    sink.finish()
+    lines = [line(seq, LONG if seq == 100 else "/é\x7f") for seq in range(1, 201)]
+    assert path.read_bytes() == b"\n" + b"".join(text + b"\n" for text in lines)
+
+
+def test_a_pipe_gets_whole_lines_in_one_piece() -> None:
+    """Each write to a pipe is of whole lines, as many as it takes at once and no more; a longer line goes alone."""
+    read, write = os.pipe2(os.O_DIRECT)  # Each read(2) gives what one write(2) wrote: pipe(2).
+    sink = Sink(plain_destination(write), as_json=True)
+    events = [event(seq, "/" + "x" * (seq % 7 * 300)) for seq in range(1, 30)]
+    sink.put_all(events)
+    sink.finish()
+    os.close(write)
+    pieces = list(iter(lambda: os.read(read, 65536), b""))
+    os.close(read)
+    assert b"".join(pieces) == b"".join(e.to_json().encode() + b"\n" for e in events)
+    assert all(piece.endswith(b"\n") and len(piece) <= select.PIPE_BUF for piece in pieces)
+    assert all(len(a) + b.index(b"\n") >= select.PIPE_BUF for a, b in itertools.pairwise(pieces))
+
+
+def test_a_datagram_is_one_line() -> None:
+    """Of many at once each line is a message of its own."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, theirs:
+        sink = to_fd(ours.fileno())
+        sink.put_all([event(seq) for seq in (1, 2, 3)])
+        sink.finish()
+        assert [theirs.recv(65536) for _ in range(3)] == [line(seq) + b"\n" for seq in (1, 2, 3)]
+
+
+def test_many_at_once_to_a_terminal(terminal: tuple[int, int]) -> None:
+    """A raw one gets CR LF at the end of each."""
+    master, slave = terminal
+    tty.setraw(slave)
+    sink = to_fd(slave)
+    sink.at_line_start = False
+    sink.put_all([event(1), event(2)])
+    sink.finish()
+    assert_shows(master, b"\r\n" + line(1) + b"\r\n" + line(2) + b"\r\n")
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([1, 50, 1000, 3900, 4096, 9000]), max_size=90), max_size=4),
+    st.integers(1, 9000),
+    st.booleans(),
+    st.sampled_from([(3, 1 << 20), (1000, 5000), (1000, 1 << 20)]),
+)
+def test_many_at_once_over_a_small_pipe(
+    puts: list[list[int]], piece: int, reopened: bool, bounds: tuple[int, int]
+) -> None:
+    """Whatever is taken in part, lines come whole and in order, and what is missing is counted in its place."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    os.set_blocking(read, False)
+    sink = Sink(Destination(f"fd:{write}") if reopened else plain_destination(write), True, *bounds)
+    put, data = [], b""
+    for sizes in puts:
+        events = [event(len(put) + number, "/" + "x" * size) for number, size in enumerate(sizes, 1)]
+        put += events
+        sink.put_all(events)
+        try:
+            data += os.read(read, piece)
+        except BlockingIOError:
+            pass
+    while sink.wants_write():
+        sink.on_writable()
+        try:
+            data += os.read(read, 65536)
+        except BlockingIOError:
+            pass
+    assert not sink.in_line
+    sink.finish()
+    os.close(write)
+    data += b"".join(iter(lambda: os.read(read, 65536), b""))
+    os.close(read)
+    assert data == b"" or data.endswith(b"\n")
+    seq = 0
+    for text in data.splitlines():
+        record = json.loads(text)
+        if record["kind"] == "lost":
+            seq += record["count"]
+        else:
+            seq += 1
+            assert text == put[seq - 1].to_json().encode()
+        assert record["seq"] == seq
+    assert seq == len(put)
+
+
+def test_a_reader_that_leaves_in_the_middle(pipe: tuple[int, int], capfd: pytest.CaptureFixture[str]) -> None:
+    """Of many at once that wait in part, nothing is kept and one line says so."""
+    sink = to_fd(pipe[1])
+    filled = fill(pipe[1])
+    os.read(pipe[0], 8192)
+    sink.put_all([event(seq, "/" + "x" * 1000) for seq in range(1, 100)])
+    assert sink.wants_write()
+    assert filled
+    os.close(pipe[0])
+    sink.put_all([event(seq) for seq in range(100, 300)])
+    assert not sink.wants_write()
+    assert sink.fileno() == -1
+    sink.put_all([event(300)])
+    sink.finish()
+    assert re.fullmatch(r"rprun: events: cannot write fd:\d+: Broken pipe \(.*\)\n", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("limit", [1, 500, 5000])
+def test_a_file_that_is_full_in_the_middle(tmp_path: Path, limit: int) -> None:
+    """What there is room for is written, to the byte, then one line says that there is no more."""
+    path = tmp_path / "events"
+    more = 'sink.put_all([ObserverEvent("lifecycle", "started", 1, 1, n) for n in range(2, 200)])'
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    result = run(str(path), before=limited, after=more)
+    assert result.returncode == 0
+    assert re.fullmatch(rb"rprun: events: cannot write .*: File too large \(.*\)\n", result.stderr)
+    expected = b"".join(
+        ObserverEvent("lifecycle", "started", 1, 1, n).to_json().encode() + b"\n" for n in range(1, 200)
+    )
+    assert path.read_bytes() == expected[:limit]
+
+
 def test_finish_waits_for_a_slow_reader(pipe: tuple[int, int]) -> None:
     """A reader that comes before the deadline gets everything."""
     sink = to_fd(pipe[1])
@@ -378,8 +511,9 @@ def test_a_fifo_that_may_only_be_written_to_needs_its_reader_first() -> None:
     os.chmod(path, 0o222)
     uid = os.geteuid()
     try:
-        if uid == 0:  # Root may read anything.
-            os.seteuid(NOBODY)
+        if uid == 0:  # Root may read anything, unless it has no capability; then it cannot change its id either.
+            with contextlib.suppress(PermissionError):
+                os.seteuid(NOBODY)
         with pytest.raises(RprunError, match="nobody reads it"):
             open_sink(path, as_json=True)
     finally:

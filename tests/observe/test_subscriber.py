@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rprun.observe.backlog import Backlog
 from rprun.observe.capabilities import CategoryCapability, ObserverCapabilities
 from rprun.observe.config import ObserverConfig
 from rprun.observe.emitter import Emitter
@@ -151,6 +152,28 @@ def test_every_event_is_received_or_counted(bound: int, steps: list[str]) -> Non
     for category in EMIT:
         of_it = [event for event in received if event.category == category]
         assert sum(event.count if event.kind == "lost" else 1 for event in of_it) == steps.count(category)
+
+
+@given(st.integers(0, 6), st.lists(st.lists(st.sampled_from(["file", "process"]), max_size=9) | st.integers(0, 9)))
+def test_many_at_once_take_the_room_of_as_many(limit: int, steps: list[list[str] | int]) -> None:
+    """Put in and taken out in one go, events are kept, counted and ordered as one by one."""
+    many, single = Backlog(limit), Backlog(limit)
+    seq = 0
+    for step in steps:
+        if isinstance(step, int):
+            assert [many.pop() for _ in range(step)] == [single.pop() for _ in range(step)]
+            continue
+        events = []
+        for category in step:
+            seq += 1
+            kind = {"file": "file-unlink", "process": "descendant-started"}[category]
+            events.append(ObserverEvent(category, kind, 1, seq, seq))
+        many.put_all(events)
+        for event in events:
+            single.put(event)
+        assert len(many) == len(single)
+    assert many.pop_all() == list(iter(single.pop, None))
+    assert len(many) == 0
 
 
 def test_a_closed_consumer_is_out() -> None:

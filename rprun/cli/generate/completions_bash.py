@@ -83,8 +83,7 @@ _rprun() {
         esac
     elif [[ $cur == --*=* ]]; then
         _rprun_value "${cur%%=*}" "${cur#*=}"
-        own=${own#=}
-        [[ $own == "${cur#*=}" ]] || COMPREPLY=("${COMPREPLY[@]/#/${cur%%=*}=}")
+        COMPREPLY=("${COMPREPLY[@]/#/${cur%%=*}=}")
     elif [[ $cur == -* ]]; then
         COMPREPLY=($(compgen -W "@OPTIONS@" -- "$cur"))
     else
@@ -94,7 +93,7 @@ _rprun() {
     fi
     # Of a word that readline has broken, only its last part is replaced.
     own=${own#[=:]}
-    if [[ $cur != "$own" && $cur != --*=* ]]; then
+    if [[ $cur != "$own" ]]; then
         COMPREPLY=("${COMPREPLY[@]#"${cur%"$own"}"}")
     fi
 }

@@ -57,7 +57,8 @@ def _quoted(text: str, special: str) -> str:
 def _action(option: table.Option) -> str:
     """How the value is completed."""
     return {
-        "list": f"_values -s , category {' '.join(option.words)}",
+        # Not _values: to that the = in a word is the beginning of an argument.
+        "list": f"_sequence compadd - {' '.join(option.words)}",
         "words": f"({' '.join(option.words)})",
         "file": "_files",
         "directory": "_files -/",

@@ -35,7 +35,8 @@ been, apart from what
 .Sx BUGS
 names.
 On request it runs it in a terminal although nobody sits there, or on pipes although somebody does, and records
-when it started and how it ended.
+when it started and how it ended, and, on Linux, which programs it executed, which files it opened and which network
+peers it named, all it started included.
 .Pp
 Options end at the first word that is not one, or at
 .Ql \-\- .
@@ -152,9 +153,21 @@ Hash what is on a pipe inside of a terminal:
 .Pp
 .Dl $ head \-c 1000000 /dev/urandom | tee data | rprun \-\-pty \-\- sha256sum
 .Pp
-Refuse to run where file accesses cannot be observed, as everywhere in this version:
+List what a build reads, directories included, with
+.Xr jq 1 :
+.Bd -literal -offset indent
+$ rprun \-\-observe file \-\-json \-\-events files.jsonl \-\- make &&
+  jq \-r \(aqselect(.access == "read" and .exists).path\(aq files.jsonl |
+  sort \-u
+.Ed
 .Pp
-.Dl $ rprun \-\-require file \-\-observe file \-\-events files.log \-\- make
+Fail a CI job that opens the network, on this host or beyond, that may have done so unseen, or that runs where it
+could not be seen:
+.Bd -literal -offset indent
+$ rprun \-\-require network \-\-observe network \-\-json \e
+    \-\-events net.jsonl \-\- make test &&
+  jq \-es \(aqall(.family == "unix" or .family == "netlink")\(aq net.jsonl
+.Ed
 .Pp
 Run a command that has the name of a subcommand:
 .Pp
@@ -163,6 +176,7 @@ Run a command that has the name of a subcommand:
 .Xr script 1 ,
 .Xr strace 1 ,
 .Xr timeout 1 ,
+.Xr seccomp_unotify 2 ,
 .Xr pty 7 ,
 .Xr signal 7
 .Sh BUGS
@@ -256,6 +270,55 @@ Modes that a command has set by escape sequences, as for the alternate screen, t
 business: after a command that was killed they stay, as they would have without
 .Nm .
 Nobody answers a terminal query, as for the cursor's place, where no terminal of the user's stands behind the command's.
+.Ss Observation
+Everything here is about
+.Ql seccomp-user-notify ,
+the backend for
+.Cm process ,
+.Cm file
+and
+.Cm network ;
+what it does to the command is said under
+.Sx OBSERVATION .
+.Pp
+A call is seen before the kernel acts on it, so its outcome is unknown, and a call that a signal stops after it was seen
+may be reported and not have happened.
+What is reported was read while the call waited.
+Another thread of the process can change a path, or somebody else a directory, before the kernel looks.
+.Pp
+A process that makes no watched call is not seen, not even its start and end; what is opened by
+.Xr open_by_handle_at 2 ,
+inherited, received over a socket or done by a daemon on request is not seen either.
+What goes through an
+.Xr io_uring 7
+is not seen; that a process has set one up is, under
+.Cm file
+and
+.Cm network ,
+and told in an
+.Ql unobserved
+record.
+.Pp
+.Ql ..
+and symbolic links in paths are not resolved.
+In a chroot, paths are those inside of it.
+.Pp
+Whether a file exists is looked up while its caller waits, and all other callers of the tree with it: a lookup on a
+network file system that hangs, or on one in user space (FUSE), holds all of them up.
+Once one of the tree has opened
+.Pa /dev/fuse ,
+it is no longer looked up, as the process that would answer might be waiting itself, and
+.Ql exists
+is left out.
+.Pp
+The
+.Ql ppid
+of a process whose parent had ended before it was first seen is null, and before Linux 6.15 every
+.Ql exit_code
+of a descendant.
+Who connected to a socket is not known.
+.Pp
+On aarch64 this backend was never run, and there calls of 32-bit programs are not watched.
 .Ss Environment
 Python's variables, such as
 .Ev PYTHONHOME ,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-RUNNING = r"""
+from rprun.cli.generate.man_observing import EVENTS, OBSERVATION
+
+TRANSPORTS = r"""
 .Sh TRANSPORTS
 Without
 .Fl Fl pty
@@ -84,94 +86,9 @@ The size of the terminal is set before the command starts and is never 0x0.
 Later changes of the user's terminal are relayed, unless
 .Fl Fl size
 was given.
-.Sh EVENTS
-.Fl Fl observe
-names the categories of events to report, and
-.Nm
-.Cm capabilities
-says which of them this host supports, by what means, and what is missing.
-In this version only
-.Cm lifecycle
-is observed.
-.Cm process ,
-.Cm file
-and
-.Cm network
-can be asked for and have nothing behind them: each is
-.Ql unavailable ,
-gives one
-.Ql unobserved
-record that says why, and never any other.
-The command runs all the same, unless
-.Fl Fl require
-was given.
-.Pp
-A reader of events that is slow, or gone, never delays the command: past a bound, events are dropped and counted
-in a
-.Ql lost
-record.
-After the end a slow reader is waited for, for two seconds at most; then one line on standard error says how many
-events were not written.
-A file that
-.Fl Fl events
-names is emptied or made before the command starts.
-.Pp
-With
-.Fl Fl json
-each event is one JSON object on a line of its own, in UTF-8, and where the command's standard output or error goes
-to the same place the lines of both stay whole.
-Without it each is a readable line that starts with
-.Ql rprun: .
-On a terminal in raw mode lines end in CR LF.
-Each event has
-.Ql seq
-(1, 2, 3 and so on),
-.Ql category ,
-.Ql kind ,
-.Ql pid ,
-the command's process id, and
-.Ql timestamp_ms ,
-the milliseconds since 1970.
-These are all kinds that this version reports:
-.Bl -tag -width Ds
-.It Cm started
-The command has started.
-.It Cm exited
-It has ended, and what it wrote has been read.
-.Ql exit_code
-is its exit status, or the negative number of the signal that ended it; null if it could not be known.
-.Ql core
-is true if it dumped core.
-.Ql limit
-is
-.Ql timeout
-or
-.Ql idle-timeout
-if that ended it.
-.Ql drained
-is false if reading was cut short because a descendant still held the terminal or pipe.
-.Ql orphans
-lists
-.Ql pid
-and
-.Ql name
-of the living descendants, with
-.Fl Fl orphans Cm report .
-.It Cm unobserved
-A category that was asked for cannot be observed.
-.Ql backend
-is what was to observe it, or
-.Ql none ;
-.Ql reason
-is why it does not.
-.It Cm lost
-.Ql count
-events had no room.
-.El
-.Pp
-The JSON Schema of an event, with the kinds of the other categories as they are planned, is
-.Pa rprun/observe/event.schema.json
-in the package.
+"""
+
+ENDING = r"""
 .Sh SIGNALS
 The command starts with the signal mask and the ignored signals that
 .Nm
@@ -297,3 +214,5 @@ as long as
 .Nm
 runs.
 """
+
+RUNNING = "\n".join(part.strip("\n") for part in (TRANSPORTS, EVENTS, OBSERVATION, ENDING))

@@ -1,0 +1,227 @@
+"""Observation: what it costs a program that opens files all the time, a build, and calls that nobody watches.
+
+A run counts only if it was observed: events that are missing would make it fast. Where rprun says that it lost some,
+the row says how many.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.measure import FailedError, environment, in_turns, seconds
+from benchmarks.table import Row, absent, compared, duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmarks.peers import Programs
+
+_OPENS = {False: 100_000, True: 10_000}
+_FILES = {False: 160, True: 40}
+_UNWATCHED = 300_000
+_ROUNDS = {False: 5, True: 3}
+
+_WRITE_PROJECT = Path(__file__).resolve().parents[1] / "tests/foreign/workloads/c_build.py"
+_STRACE = "strace -f --seccomp-bpf"
+
+# What rprun watches for each category, as strace names it; `?` because some architectures lack the older ones.
+_FILE_CALLS = (
+    *("open", "openat", "openat2", "creat", "truncate", "ftruncate", "rename", "renameat", "renameat2", "unlink"),
+    *("unlinkat", "rmdir", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat", "chmod", "fchmod", "fchmodat"),
+    *("chown", "lchown", "fchown", "fchownat"),
+)
+_PROCESS_CALLS = ("execve", "execveat")
+_NETWORK_CALLS = ("connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg")
+
+_OPEN_C = """\
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    for (int left = argc > 1 ? atoi(argv[1]) : 0; left > 0; left--) {
+        int file = open("/dev/null", O_RDONLY);
+        if (file < 0)
+            return 1;
+        close(file);
+    }
+    return 0;
+}
+"""
+_OPEN_PYTHON = "import os, sys\nfor _ in range(int(sys.argv[1])):\n    os.close(os.open('/dev/null', os.O_RDONLY))\n"
+
+# It times itself, since what starting rprun takes is not asked here.
+_UNWATCHED_C = """\
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    static char room[4096];
+    struct timespec start, end;
+    int zero = open("/dev/zero", O_RDONLY);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (int left = argc > 1 ? atoi(argv[1]) : 0; left > 0; left--) {
+        getppid();
+        if (read(zero, room, sizeof room) != sizeof room)
+            return 1;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    printf("%f\\n", end.tv_sec - start.tv_sec + (end.tv_nsec - start.tv_nsec) / 1e9);
+    return 0;
+}
+"""
+_UNWATCHED_PYTHON = """\
+import os, sys, time
+zero = os.open("/dev/zero", os.O_RDONLY)
+start = time.perf_counter()
+for _ in range(int(sys.argv[1])):
+    os.getppid()
+    os.read(zero, 4096)
+print(time.perf_counter() - start)
+"""
+
+
+def rows(programs: Programs, *, quick: bool) -> list[Row]:
+    """Compare with the bare program and with strace, which is asked for the same calls."""
+    with tempfile.TemporaryDirectory() as scratch:
+        bench = _Bench(programs, Path(scratch))
+        return [*_opens(bench, quick=quick), *_build(bench, quick=quick), *_unwatched(bench, quick=quick)]
+
+
+class _Bench(NamedTuple):
+    """How programs are run here, bare and observed."""
+
+    programs: Programs
+    scratch: Path
+
+    @property
+    def events(self) -> Path:
+        return self.scratch / "events"
+
+    def rprun(self, categories: str, argv: Sequence[str]) -> list[str]:
+        options = ["--observe", categories, "--json", "--events", str(self.events)]
+        return [self.programs.rprun, *options, "--", *argv]
+
+    def strace(self, calls: Sequence[str], argv: Sequence[str]) -> list[str]:
+        trace = "trace=" + ",".join(f"?{call}" for call in calls)
+        return ["strace", "-f", "--seccomp-bpf", "-e", trace, "-o", str(self.scratch / "trace"), *argv]
+
+    def compiled(self, name: str, source: str, otherwise: str) -> list[str]:
+        """Return the start of a command: a C program, or Python's like of it where there is no gcc."""
+        if not shutil.which("gcc"):
+            return [sys.executable, "-ISc", otherwise]
+        (self.scratch / f"{name}.c").write_text(source)
+        program = str(self.scratch / name)
+        subprocess.run(["gcc", "-O2", "-o", program, f"{program}.c"], check=True)
+        return [program]
+
+    def lost(self, kind: str, least: int) -> int:
+        """Return how many events the last run says it lost.
+
+        Raises:
+            FailedError: it neither has the least number of events of this kind nor says that it lost them.
+        """
+        seen = lost = 0
+        with self.events.open(encoding="utf-8") as lines:
+            for line in lines:
+                seen += f'"{kind}"' in line
+                if '"lost"' in line:
+                    lost += _count(line)
+        if seen + lost < least:
+            raise FailedError(f"rprun reported {seen} {kind} events of {least}: it did not observe")
+        return lost
+
+
+def _count(line: str) -> int:
+    import json
+
+    event = json.loads(line)
+    return int(event["count"]) if event["kind"] == "lost" else 0
+
+
+def _opens(bench: _Bench, *, quick: bool) -> list[Row]:
+    count = _OPENS[quick]
+    what, target = f"{count:,} opens, `--observe file`", 0.15
+    if not shutil.which("strace"):
+        return [absent(what, _STRACE, target)]
+    argv = [*bench.compiled("opens", _OPEN_C, _OPEN_PYTHON), str(count)]
+    losses: list[int] = []
+
+    def observed() -> float:
+        taken = seconds(bench.rprun("file", argv))
+        losses.append(bench.lost("file-open", count))
+        return taken
+
+    traced = partial(seconds, bench.strace(_FILE_CALLS, argv))
+    contenders: dict[str, Callable[[], float]] = {"rprun": observed, _STRACE: traced}
+    figures = in_turns(contenders, _ROUNDS[quick])
+    return [compared(what + _said(losses), figures, _STRACE, target, "s")]
+
+
+def _build(bench: _Bench, *, quick: bool) -> list[Row]:
+    what = f"C build of {_FILES[quick]} files, `make -j2`, file, process and network observed"
+    added = "what observation adds to that build"
+    if not (shutil.which("make") and shutil.which("gcc")):
+        return [absent(what, "make", 1.35), absent(added, _STRACE, 0.4)]
+    project = bench.scratch / "project"
+    project.mkdir()
+    subprocess.run([sys.executable, str(_WRITE_PROJECT), str(project), str(_FILES[quick])], check=True)
+    argv = ["make", "-j2", "-C", str(project), "CC=gcc"]
+    losses: list[int] = []
+
+    def built(command: list[str]) -> float:
+        for made in (*project.glob("*.o"), project / "program", project / "library.a"):
+            made.unlink(missing_ok=True)
+        return seconds(command)
+
+    def observed() -> float:
+        taken = built(bench.rprun("file,process,network", argv))
+        losses.append(bench.lost("exec", _FILES[quick]))
+        return taken
+
+    contenders: dict[str, Callable[[], float]] = {"rprun": observed, "bare": partial(built, argv)}
+    if shutil.which("strace"):
+        calls = (*_FILE_CALLS, *_PROCESS_CALLS, *_NETWORK_CALLS)
+        contenders[_STRACE] = partial(built, bench.strace(calls, argv))
+    figures = in_turns(contenders, _ROUNDS[quick])
+    whole = compared(what + _said(losses), figures, "bare", 1.35, "s")
+    if _STRACE not in figures:
+        return [whole, absent(added, _STRACE, 0.4)]
+    ours, theirs = figures["rprun"] - figures["bare"], figures[_STRACE] - figures["bare"]
+    return [whole, Row(added, duration(ours, "s"), f"`{_STRACE}`", duration(theirs, "s"), ours / theirs, 0.4)]
+
+
+def _unwatched(bench: _Bench, *, quick: bool) -> list[Row]:
+    """No target: the kernel asks any filter about each call, which costs some 50 ns; strace's filter shows how much."""
+    argv = [*bench.compiled("unwatched", _UNWATCHED_C, _UNWATCHED_PYTHON), str(_UNWATCHED)]
+    commands = {"rprun": bench.rprun("all", argv), "bare": argv}
+    if shutil.which("strace"):
+        commands[_STRACE] = bench.strace((*_FILE_CALLS, *_PROCESS_CALLS, *_NETWORK_CALLS), argv)
+    figures = in_turns({name: partial(_own_time, command) for name, command in commands.items()}, 3 * _ROUNDS[quick])
+    bench.lost("file-open", 1)
+    what = f"{_UNWATCHED:,} times getppid and read, `--observe all`"
+    return [compared(what, figures, against, None, "ms") for against in figures if against != "rprun"]
+
+
+def _own_time(argv: Sequence[str]) -> float:
+    """Return the seconds that a program says its loop took."""
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, env=environment(), cwd=os.sep
+    )
+    if done.returncode:
+        raise FailedError(f"{' '.join(argv)}: exit status {done.returncode}: {done.stderr}")
+    return float(done.stdout)
+
+
+def _said(losses: Sequence[int]) -> str:
+    return f" ({max(losses):,} events lost)" if any(losses) else ""

@@ -1,0 +1,348 @@
+"""proc-connector: starts, execs and ends of processes as the kernel tells them, joined with a seccomp filter's sight.
+
+The filter knows what a program was started with and not whether it was; the connector knows the latter and no more. A
+command can have one such filter only, so where file or network are observed through it too, they are served from here.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import os
+import select
+from collections import Counter, deque
+from time import monotonic, monotonic_ns, time_ns
+
+from rprun.backends.connector import probing
+from rprun.backends.connector.attempts import Attempts
+from rprun.backends.connector.tree import Tree
+from rprun.backends.interface import Backend, Probe
+from rprun.backends.seccomp.backend import SeccompUserNotify
+from rprun.errors import RprunError
+from rprun.linux.connector import EXEC, EXIT, FORK, Connector, Message
+from rprun.linux.timer import Timer
+from rprun.observe.categories import EventCategory
+from rprun.observe.kinds import ObserverEventKind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from rprun.backends.interface import Launching
+    from rprun.backends.seccomp.decode import Event
+    from rprun.observe.emitter import Emitter
+
+# What the filter's attempt may take to arrive after the connector's message, which can overtake it: nanoseconds.
+_LAG = 20_000_000
+# Seconds for which messages may gather before they are read: to be woken for each would cost more than to read it.
+_GATHER = 0.005
+# Seconds until what has not come is looked for again, at the end.
+_GLANCE = 0.002
+# Events that wait for being emitted; beyond, the socket fills up, and then the kernel drops.
+_BOUND = 65536
+_ONCE = select.EPOLLIN | select.EPOLLONESHOT
+_K = ObserverEventKind
+
+
+class ProcConnector(Backend):
+    """Follows the command's tree by the messages of the proc connector."""
+
+    name = "proc-connector"
+    categories = (EventCategory.PROCESS,)
+
+    def __init__(self) -> None:
+        self._connector: Connector | None = None
+        self._filter: SeccompUserNotify | None = None
+        self._sight: _Sight | None = None
+        self._tree: Tree | None = None
+        self._emitter: Emitter | None = None
+        self._epoll: select.epoll | None = None
+        self._timer: Timer | None = None
+        # Time by CLOCK_MONOTONIC in nanoseconds, kind, process, and: its parent, the exec's fields, or its wait status.
+        self._waiting: deque[tuple[int, ObserverEventKind, int, Any]] = deque()
+        self._has_gap = False  # messages were dropped
+        self._execs: Counter[int] = Counter()  # those among them, by process
+
+    def probe(self, category: EventCategory) -> Probe:
+        """Starts a child and listens for its start and its end."""
+        support, reason = probing.answer()
+        return Probe(self.name, support, reason)
+
+    def prepare(self, launch: Launching, emitter: Emitter, categories: Sequence[EventCategory]) -> None:
+        """Opens the socket, and has the filter put to work where there can be one.
+
+        Args:
+            launch: how the command will be started.
+            emitter: where events go.
+            categories: `process`, and those that the filter is to observe besides.
+
+        Raises:
+            RprunError: no more processes, descriptors or memory for it.
+        """
+        self._emitter = emitter
+        try:
+            self._connector = Connector(FORK | EXEC | EXIT)
+            self._epoll = select.epoll()
+            self._timer = Timer()
+        except OSError as error:
+            raise RprunError(f"cannot observe process: {error.strerror} (see ulimit -n)") from error
+        self._epoll.register(self._connector, _ONCE)
+        self._epoll.register(self._timer.fd, select.EPOLLIN)
+        if probing.seccomp_filter().works or len(categories) > 1:
+            self._sight = _Sight(emitter)
+            self._filter = SeccompUserNotify()
+            self._filter.prepare(launch, self._sight, categories)  # type: ignore[arg-type] # it only emits
+
+    def while_starting(self) -> tuple[int, Callable[[], None]] | None:
+        """Gives what the filter's supervisor needs."""
+        return self._filter.while_starting() if self._filter is not None else None
+
+    def attach(self, pid: int) -> None:
+        """Begins with the command; its own start, and what it has done since, waits in the socket."""
+        self._tree = Tree(pid)
+        if self._filter is not None and self._epoll is not None:
+            self._filter.attach(pid)
+            descriptor = self._filter.fileno()
+            if descriptor is not None:
+                self._epoll.register(descriptor, select.EPOLLIN)
+
+    def fileno(self) -> int | None:
+        """Gives one descriptor for the socket, the filter and the clock."""
+        return self._epoll.fileno() if self._epoll is not None else None
+
+    def deliver(self, limit: int) -> bool:
+        """Emits what is old enough for the filter's part of it to have come."""
+        if self._timer is None or self._epoll is None or self._connector is None:
+            return False
+        self._timer.clear()
+        has_read, joined = self._read(), self._is_joined()
+        until = monotonic_ns() - (_LAG if joined else 0)
+        if self._deliver(limit, until):
+            return True
+        pause = (self._waiting[0][0] - until) / 1e9 if self._waiting else 0.0
+        if self._sight is not None and self._sight.holds():
+            pause = min(pause or _GATHER, _GATHER)
+        if has_read and joined:
+            pause = min(pause or _GATHER, _GATHER)
+        else:
+            self._epoll.modify(self._connector, _ONCE)
+        if pause > 0:
+            self._timer.set(pause)
+        return False
+
+    def _is_joined(self) -> bool:
+        return self._sight is not None and self._sight.works
+
+    def _deliver(self, limit: int, until_ns: int) -> bool:
+        """Emit at most about so many of what happened until then, in order of time; True when there is more."""
+        sight = self._sight
+        if self._filter is not None and self._filter.deliver(limit):
+            # What the filter saw of an exec must be known before the exec is emitted.
+            return True
+        waiting, since_epoch = self._waiting, time_ns() - monotonic_ns()
+        while waiting and waiting[0][0] <= until_ns:
+            if limit <= 0:
+                return True
+            at_ns, kind, pid, known = waiting.popleft()
+            if sight is not None:
+                # Times are in milliseconds: of one, a process's start comes first and its end comes last.
+                before = (at_ns + since_epoch) // 1_000_000 - (kind is not _K.DESCENDANT_EXITED)
+                limit -= sight.pass_on(before)
+            limit -= self._emit(at_ns, kind, pid, known)
+        if sight is not None:
+            sight.pass_on((until_ns + since_epoch) // 1_000_000)
+        return False
+
+    def _emit(self, at_ns: int, kind: ObserverEventKind, pid: int, known: Any) -> int:
+        """Emit one; returns how many events that made."""
+        assert self._emitter is not None
+        emit, time = self._emitter.emit, at_ns + time_ns() - monotonic_ns()
+        stamp = time // 1_000_000
+        if kind is _K.DESCENDANT_STARTED:
+            emit(kind, pid, timestamp_ms=stamp, ppid=known)
+        elif kind is _K.EXEC:
+            self._execs[pid] -= 1
+            seen = self._sight.attempts.confirm(pid, time, self._execs[pid]) if self._sight is not None else None
+            emit(kind, pid, timestamp_ms=stamp, **(seen or known or _read_program(pid)), result="ok")
+        elif kind is _K.LOST:
+            emit(kind, pid, EventCategory.PROCESS, timestamp_ms=stamp, count=known)
+        else:
+            del self._execs[pid]
+            if self._sight is not None:
+                self._sight.attempts.forget(pid)
+            if self._tree is not None and pid == self._tree.root:
+                return 0
+            code = None if known is None else os.waitstatus_to_exitcode(known)
+            emit(kind, pid, timestamp_ms=stamp, exit_code=code)
+        return 1
+
+    # -- messages
+
+    def _read(self) -> bool:
+        """Take what the socket has, and note what is about the tree; True if there was anything."""
+        connector, waiting = self._connector, self._waiting
+        has_read = False
+        while connector is not None and len(waiting) < _BOUND:
+            try:
+                message = connector.read()
+            except OverflowError:
+                # This is heard before what was there already.
+                self._has_gap = has_read = True
+                continue
+            if message is None:
+                if self._has_gap:
+                    self._has_gap = False
+                    self._on_dropped()
+                break
+            has_read = True
+            self._note(message)
+        return has_read
+
+    def _note(self, message: Message) -> None:
+        kind, at_ns, thread, process, parent, status = message
+        tree, waiting = self._tree, self._waiting
+        if tree is None:
+            return
+        if kind == FORK:
+            if tree.on_fork(thread, process, parent):
+                waiting.append((at_ns, _K.DESCENDANT_STARTED, process, parent))
+        elif kind == EXEC:
+            if tree.on_exec(process):
+                self._execs[process] += 1
+                # Without a filter this is the moment to look; with one it is the last resort, and later will do.
+                waiting.append((at_ns, _K.EXEC, process, None if self._is_joined() else _read_program(process)))
+        elif kind == EXIT:
+            ended = tree.on_exit(thread, process, status)
+            if ended is not None:
+                waiting.append((at_ns, _K.DESCENDANT_EXITED, process, ended))
+
+    def _on_dropped(self) -> None:
+        """Say that messages are missing, and set the tree right by /proc.
+
+        The kernel does not count them, and they may have been about other processes than these: the count is 1.
+        """
+        tree = self._tree
+        if tree is None:
+            return
+        now = monotonic_ns()
+        self._waiting.append((now, _K.LOST, tree.root, 1))
+        # Parents before their children, as far as those that are found still live.
+        for process, parent in tree.adopt():
+            self._waiting.append((now, _K.DESCENDANT_STARTED, process, parent))
+        for process in tree.ended():
+            tree.forget(process)
+            self._waiting.append((now, _K.DESCENDANT_EXITED, process, None))
+
+    # -- the end
+
+    def finish(self, seconds: float) -> None:
+        """Emits all that has happened; waits for messages of what has ended, which may come after it was reaped."""
+        tree, connector = self._tree, self._connector
+        if tree is None or connector is None:
+            return
+        deadline = monotonic() + seconds
+        poller = select.poll()
+        poller.register(connector.fileno(), select.POLLIN)
+        self._read()
+        while not tree.is_settled() and monotonic() < deadline:
+            poller.poll(_GLANCE * 1000)
+            self._read()
+        if self._filter is not None:
+            self._filter.finish(max(0.0, deadline - monotonic()))
+        now = monotonic_ns()
+        while self._deliver(_BOUND, now):
+            pass
+
+    def stop(self) -> None:
+        """Lets go; the filter's supervisor goes on answering for as long as a process of the tree lives."""
+        if self._epoll is not None:
+            self._epoll.close()
+        if self._filter is not None:
+            self._filter.stop()
+        if self._connector is not None:
+            self._connector.close()
+        if self._timer is not None:
+            self._timer.close()
+        self._epoll = self._filter = self._connector = self._timer = self._tree = self._sight = None
+        self._waiting.clear()
+
+
+class _Sight:
+    """Stands in for the emitter towards the filter: keeps what it saw of execs, holds the rest back for a moment.
+
+    Attributes:
+        attempts: at execs.
+        works: the kernel has not refused the filter.
+    """
+
+    def __init__(self, emitter: Emitter) -> None:
+        self.attempts = Attempts()
+        self.works = True
+        self._emitter = emitter
+        self._held: deque[Event] = deque()  # until the connector's messages of the same time have come
+
+    def holds(self) -> bool:
+        """Tell whether something waits to be passed on."""
+        return bool(self._held)
+
+    def pass_on(self, until_ms: int) -> int:
+        """Emit what the filter saw up to that time; return how many events that was."""
+        held = self._held
+        due: list[Event] = []
+        while held and held[0][2] <= until_ms:
+            due.append(held.popleft())
+        if due:
+            self._emitter.emit_all(due)
+        return len(due)
+
+    def emit_all(self, events: Iterable[Event]) -> None:
+        """Take events of the filter's as `Emitter.emit_all` does."""
+        for event in events:
+            kind, pid, timestamp_ms, fields = event
+            if kind is _K.EXEC:
+                self._keep(pid, timestamp_ms, fields)
+            else:
+                self._held.append(event)
+
+    def _keep(self, pid: int, timestamp_ms: int, fields: dict[str, Any]) -> None:
+        fields.pop("attempt", None)
+        self.attempts.add(pid, timestamp_ms * 1_000_000, fields)
+
+    def emit(
+        self,
+        kind: ObserverEventKind | str,
+        pid: int,
+        category: EventCategory | str | None = None,
+        timestamp_ms: int | None = None,
+        **fields: Any,
+    ) -> None:
+        """Take an event of the filter's as `Emitter.emit` does."""
+        if kind == _K.EXEC:
+            self._keep(pid, timestamp_ms or 0, fields)
+        elif kind == _K.UNOBSERVED and category == EventCategory.PROCESS:
+            # Processes are observed all the same.
+            self.works = False
+        elif kind not in (_K.DESCENDANT_STARTED, _K.DESCENDANT_EXITED):
+            self._emitter.emit(kind, pid, category, timestamp_ms, **fields)
+
+
+def _read_program(process: int) -> dict[str, Any]:
+    """Return path, argv and directory of what a process runs now; None for what cannot be read any more."""
+    argv: list[bytes] | None = None
+    try:
+        with open(f"/proc/{process}/cmdline", "rb") as stream:
+            # Empty for a zombie.
+            argv = stream.read().split(b"\0")[:-1] or None
+    except OSError:
+        pass
+    return {"path": _link(process, "exe"), "argv": argv, "cwd": _link(process, "cwd")}
+
+
+def _link(process: int, name: str) -> bytes | None:
+    try:
+        return os.readlink(b"/proc/%d/%s" % (process, name.encode()))
+    except OSError:
+        return None

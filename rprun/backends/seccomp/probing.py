@@ -1,0 +1,192 @@
+"""Whether, and how well, seccomp user notification works here: found out by having one call go through it."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import errno
+import os
+import socket
+from select import POLLIN, poll
+
+from rprun.linux import memory, pidfd, seccomp, syscalls
+from rprun.linux.listener import FAILED, install_and_send
+from rprun.observe.categories import CapabilitySupport, EventCategory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+# Milliseconds that the child's call may take to arrive, on however slow a machine.
+_PATIENCE = 5000
+_PATH = b"/dev/null"
+
+
+class Answer:
+    """What was found out.
+
+    Attributes:
+        refused: the errno with which the kernel refused a filter with a listener, 0 if it did not.
+        works: a call went through and came out as it should.
+        no_new_privs: set-user-ID programs lose their privilege under the filter.
+        reads_memory: what a call points to can be read.
+        wait_killable: a call that has been received cannot be interrupted any more (Linux 5.19).
+        sync_wake_up: the fast change of process (Linux 6.6).
+        exit_status: the exit status of a process that is nobody's child here can be read (Linux 6.15).
+    """
+
+    def __init__(self) -> None:
+        self.refused = 0
+        self.works = False
+        self.no_new_privs = False
+        self.reads_memory = False
+        self.wait_killable = False
+        self.sync_wake_up = False
+        self.exit_status = False
+
+
+def try_out() -> Answer:
+    """Put a child under a filter and let one call of it go through.
+
+    Raises:
+        OSError: no more processes or descriptors.
+    """
+    answer = Answer()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        _be_observed(theirs)
+    theirs.close()
+    with ours:
+        try:
+            descriptor = pidfd.open_process(pid)
+        except OSError:
+            descriptor = -1
+        try:
+            _supervise(ours, pid, answer)
+        finally:
+            _, status = os.waitpid(pid, 0)
+            if descriptor >= 0:
+                answer.exit_status = pidfd.exit_status(descriptor) == status
+                os.close(descriptor)
+    answer.works = answer.works and status == 0
+    return answer
+
+
+def _be_observed(channel: socket.socket) -> NoReturn:
+    status = 1
+    try:
+        native = syscalls.native() or ""
+        traps = {syscalls.AUDIT_ARCH[native]: {syscalls.NUMBERS[native]["openat"]}}
+        # The duplicate stays open, so that a supervisor that gives up is not mistaken for one that never was.
+        install_and_send(os.dup(channel.fileno()), traps, {})
+        os.open(_PATH, os.O_RDONLY)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _supervise(channel: socket.socket, pid: int, answer: Answer) -> None:
+    word, descriptors, _, _ = socket.recv_fds(channel, 256, 1)
+    if not descriptors:
+        if word.startswith(FAILED.encode()):
+            answer.refused = int(word.split()[1])
+        return
+    listener = descriptors[0]
+    try:
+        _, no_new_privs, wait_killable = word.split()
+        answer.no_new_privs, answer.wait_killable = no_new_privs == b"1", wait_killable == b"1"
+        answer.sync_wake_up = seccomp.set_sync_wake_up(listener)
+        poller = poll()
+        poller.register(listener, POLLIN)
+        if poller.poll(_PATIENCE):
+            buffer = bytearray(seccomp.NOTIF_SIZE)
+            seccomp.receive(listener, buffer)
+            notification, tid, _, _, _, _, *arguments = seccomp.NOTIFICATION.unpack_from(buffer)
+            try:
+                answer.reads_memory = memory.read_string(tid, arguments[1], len(_PATH) + 1) == (_PATH, True)
+            except OSError:
+                pass
+            seccomp.respond_continue(listener, notification)
+            answer.works = tid == pid
+    except OSError as error:
+        answer.refused = error.errno or errno.EINVAL
+    finally:
+        # Without it whatever the child still asks for fails, so that it ends.
+        os.close(listener)
+
+
+_found: list[Answer] = []
+
+
+def answer(category: EventCategory) -> tuple[CapabilitySupport, str]:
+    """Return how much of a category can be seen here, and why no more; found out once in the life of this process."""
+    if not _found:
+        try:
+            _found.append(try_out())
+        except OSError as error:
+            return CapabilitySupport.UNAVAILABLE, f"it could not be tried out: {error.strerror}; {_REMEDY}"
+    return judge(_found[0], category)
+
+
+_REMEDY = "try again with more processes and descriptors allowed (ulimit -u, ulimit -n)"
+
+
+def judge(found: Answer, category: EventCategory) -> tuple[CapabilitySupport, str]:
+    """Return what an answer means for a category."""
+    if found.refused:
+        return CapabilitySupport.UNAVAILABLE, refusal(found.refused)
+    if not found.works:
+        return (
+            CapabilitySupport.UNAVAILABLE,
+            (
+                "a watched call did not come through seccomp user notification as it should; "
+                "look for a security module or an emulated kernel that changes it"
+            ),
+        )
+    gaps = [_SEEN[category]]
+    if category is EventCategory.PROCESS and not found.exit_status:
+        gaps.append("exit statuses are unknown (they need Linux 6.15)")
+    if not found.reads_memory:
+        gaps.append("paths and addresses cannot be read (the kernel or ptrace_scope forbids it)")
+    gaps.append(
+        "a signal can make a watched call fail with EINTR"
+        + ("" if found.wait_killable else " (less so from Linux 5.19)")
+    )
+    if not found.sync_wake_up:
+        gaps.append("each watched call is slow (faster from Linux 6.6)")
+    if found.no_new_privs:
+        gaps.append("sudo and set-user-ID programs get no privilege inside (run rprun as root to change that)")
+    return CapabilitySupport.PARTIAL, "; ".join(gaps)
+
+
+_SEEN = {
+    EventCategory.FILE: "calls are seen before the kernel acts on them, so without their outcome, and io_uring is not",
+    EventCategory.NETWORK: (
+        "calls are seen before the kernel acts on them, so without their outcome or byte counts, and io_uring is not"
+    ),
+    EventCategory.PROCESS: (
+        "a program start is seen before the kernel acts on it, and a process once it makes its first watched call"
+    ),
+}
+
+
+def refusal(number: int) -> str:
+    """Return the sentence for an errno with which the kernel refused the filter."""
+    reasons = {
+        errno.EBUSY: (
+            "another supervisor watches this process by seccomp user notification already (an outer rprun, a sandbox, "
+            "LXD or WSL's mirrored networking), and there can be one only; run rprun outside of it"
+        ),
+        errno.EINVAL: (
+            "this kernel, or what stands in for it (gVisor does), knows no seccomp user notification; "
+            "it needs Linux 5.5 with CONFIG_SECCOMP_FILTER"
+        ),
+        errno.ENOSYS: "this kernel has no seccomp filters; it needs Linux 5.5 with CONFIG_SECCOMP_FILTER",
+        errno.EACCES: "seccomp filters are forbidden here, even with no_new_privs; ask who runs this container",
+        errno.EPERM: "seccomp filters are forbidden here by a security policy; ask who runs this container",
+    }
+    return reasons.get(number, f"the kernel refused a seccomp filter: {os.strerror(number)}")

@@ -1,0 +1,158 @@
+"""What supervisor and rprun share: a page of words, the request in hand, and a ring of records.
+
+One process writes records, one reads them, and neither waits for the other. Some facts about that:
+
+- A store through `memoryview.cast("Q")` is one aligned 8-byte move: the other side never sees half a number. The
+  `struct` module's standard sizes are written byte by byte, and would not do.
+- A record is complete before the word that makes it visible is stored. x86 keeps that order. So that it holds on arm64
+  too, the supervisor makes the system call that answers the kernel between the two; its locks are barriers.
+- "The reader sleeps" and "there is something to read" are stored and then looked at crosswise, which no store order
+  alone makes safe. So a reader that goes to sleep looks once more a little later; see `backend.py`.
+- The kernel writes each request straight into the shared page. If the supervisor is killed at whatever instruction,
+  rprun finds there which call still waits for an answer.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import mmap
+import os
+
+# Enough for some 50,000 records of the usual size: several seconds of a busy build.
+DATA_SIZE = 1 << 23
+_HEADER_SIZE = mmap.PAGESIZE
+REQUEST_OFFSET = 1024
+# Indexes of the shared words: positions count bytes ever written or read.
+_WRITTEN, _READ, _LOST, _ASLEEP, _CLOSED = range(5)
+_ALIGN = 8
+_LENGTH_SIZE = 8
+# In place of a length: the rest of the ring up to its end is unused.
+_SKIP = (1 << 64) - 1
+
+
+class Ring:
+    """The shared memory, from either side.
+
+    Attributes:
+        fd: its memfd, for a process that is to map it too; close-on-exec.
+        memory: the mapping; the request is at `REQUEST_OFFSET`.
+    """
+
+    def __init__(self, fd: int = -1) -> None:
+        """Make the shared memory, or map that of another process.
+
+        Raises:
+            OSError: no memory, or no descriptor left.
+        """
+        if fd < 0:
+            fd = os.memfd_create("rprun-observation", os.MFD_CLOEXEC)
+            os.ftruncate(fd, _HEADER_SIZE + DATA_SIZE)
+        self.fd = fd
+        self.memory = mmap.mmap(fd, _HEADER_SIZE + DATA_SIZE)
+        self._words = memoryview(self.memory)[:REQUEST_OFFSET].cast("Q")
+        self._data = memoryview(self.memory)[_HEADER_SIZE:]
+        self._lengths = self._data.cast("Q")
+        self._lost_before = 0
+        self._placed = self._words[_WRITTEN]
+
+    # -- the writer's side
+
+    def put(self, record: bytes) -> bool:
+        """Place a record where `publish` will make it visible; False, and one more lost, where there is no room."""
+        words = self._words
+        written = self._placed
+        size = _LENGTH_SIZE + (len(record) + _ALIGN - 1 & -_ALIGN)
+        start = written % DATA_SIZE
+        skipped = DATA_SIZE - start if start + size > DATA_SIZE else 0
+        if written + skipped + size - words[_READ] > DATA_SIZE:
+            words[_LOST] += 1
+            return False
+        if skipped:
+            self._lengths[start // _ALIGN] = _SKIP
+            start = 0
+        self._lengths[start // _ALIGN] = len(record)
+        start += _LENGTH_SIZE
+        self._data[start : start + len(record)] = record
+        self._placed = written + skipped + size
+        return True
+
+    def publish(self) -> bool:
+        """Make what was put visible; True when the reader sleeps and must be woken."""
+        words = self._words
+        words[_WRITTEN] = self._placed
+        if words[_ASLEEP]:
+            words[_ASLEEP] = 0
+            return True
+        return False
+
+    def take_back(self) -> None:
+        """Forget what was put and not published."""
+        self._placed = self._words[_WRITTEN]
+
+    def lose(self) -> None:
+        """Count a record that could not be made."""
+        self._words[_LOST] += 1
+
+    def is_closed(self) -> bool:
+        """Tell whether nobody will read any more."""
+        return bool(self._words[_CLOSED])
+
+    # -- the reader's side
+
+    def take(self, most: int) -> list[bytes]:
+        """Return the oldest records, at most so many, and make room of where they were."""
+        words, lengths, data = self._words, self._lengths, self._data
+        position, end = words[_READ], words[_WRITTEN]
+        records: list[bytes] = []
+        while position < end and len(records) < most:
+            start = position % DATA_SIZE
+            length = lengths[start // _ALIGN]
+            if length == _SKIP:
+                position += DATA_SIZE - start
+                continue
+            start += _LENGTH_SIZE
+            records.append(bytes(data[start : start + length]))
+            position += _LENGTH_SIZE + (length + _ALIGN - 1 & -_ALIGN)
+        words[_READ] = position
+        return records
+
+    def has_records(self) -> bool:
+        """Tell whether `take` would return something."""
+        return self._words[_READ] < self._words[_WRITTEN]
+
+    def newly_lost(self) -> int:
+        """Return how many records found no room since the last call."""
+        lost = self._words[_LOST]
+        found, self._lost_before = lost - self._lost_before, lost
+        return found
+
+    def sleep(self, *, asleep: bool) -> None:
+        """Say whether the reader wants to be woken."""
+        self._words[_ASLEEP] = asleep
+
+    def close_for_reading(self) -> None:
+        """Say that nobody will read any more."""
+        self._words[_CLOSED] = 1
+
+    # -- both
+
+    def request(self) -> memoryview:
+        """Return the part of the page that the kernel writes requests to."""
+        return memoryview(self.memory)[REQUEST_OFFSET:_HEADER_SIZE]
+
+    def close(self) -> None:
+        """Unmap it here."""
+        self._words.release()
+        self._lengths.release()
+        self._data.release()
+        try:
+            self.memory.close()
+        except BufferError:
+            # A view of the request is still held; the mapping goes with it.
+            pass
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1

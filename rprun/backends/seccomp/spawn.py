@@ -1,0 +1,89 @@
+"""Starting the supervisor: by fork where this process has one thread, else as a fresh interpreter."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import os
+import subprocess
+import threading
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
+
+from rprun.backends.seccomp.ring import Ring
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+# -I and -S: nothing of the caller's Python settings or site packages reaches this interpreter.
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from rprun.backends.seccomp.spawn import main; main(sys.argv[2:])"
+
+
+def start(ring: Ring, source: int, control: int, wake: int, known: Mapping[int, int] | None = None) -> int:
+    """Start a supervisor; return its pid.
+
+    Args:
+        ring: as for `supervisor.serve`.
+        source: where the listener will come from, or, with `known`, the listener itself.
+        control: as for `supervisor.serve`.
+        wake: the same.
+        known: given where it takes over from one that was killed: see `supervisor.resume`.
+
+    Raises:
+        OSError: no more processes.
+    """
+    if threading.active_count() == 1:
+        # Imported before the fork: this process has it anyway, and the child would do it a second time.
+        from rprun.backends.seccomp import supervisor  # noqa: F401
+
+        # A signal that came to the child first would run the handler that this process has for it.
+        before = pthread_sigmask(SIG_BLOCK, valid_signals())
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _be(ring, source, control, wake, known)
+        finally:
+            pthread_sigmask(SIG_SETMASK, before)
+        return pid
+    root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
+    passed = (ring.fd, source, control, wake)
+    processes = [] if known is None else ["resume", *(f"{each}:{number}" for each, number in known.items())]
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", _PROGRAM, root, *map(str, passed), *processes],
+        pass_fds=(*passed, *(known or ())),
+    )
+    # Popen would warn about a child that nobody waited for; `reap` does that.
+    process.returncode = 0
+    return process.pid
+
+
+def main(arguments: list[str]) -> None:
+    """Be the supervisor. Called in the fresh interpreter only."""
+    ring, source, control, wake = map(int, arguments[:4])
+    known = None
+    if arguments[4:]:
+        words = (word.partition(":") for word in arguments[5:])
+        known = {int(descriptor): int(process) for descriptor, _, process in words}
+    for descriptor in (ring, source, control, wake, *(known or ())):
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - the call takes it so
+    _be(Ring(ring), source, control, wake, known)
+
+
+def _be(ring: Ring, source: int, control: int, wake: int, known: Mapping[int, int] | None) -> NoReturn:
+    from rprun.backends.seccomp import supervisor
+
+    if known is None:
+        supervisor.serve(ring, source, control, wake)
+    supervisor.resume(ring, source, control, wake, known)
+
+
+def reap(pid: int) -> None:
+    """Reap a supervisor if it has ended; one that goes on is left to do so."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        # Reaped by somebody else's waitpid(-1).
+        pass

@@ -1,0 +1,350 @@
+"""rprun's side of a supervisor: reads the ring, waits for the ends of processes, and stands in if it is killed.
+
+Some facts about the waiting:
+
+- While many records come, they are read by the clock, a few milliseconds after each other: to be woken for each would
+  cost the supervisor, and so the command, a system call a record.
+- When none has come for that long, the reader says that it sleeps, and looks once more after a while: a record that
+  was published at that very moment may not have been seen, nor the reader's word by the supervisor (see `ring.py`).
+- The status of a process that is not our child can be read once its parent has reaped it, which a pidfd tells by
+  POLLHUP (PIDFD_GET_INFO, Linux 6.15). What it did before is emitted before its end is.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import os
+import select
+import socket
+from functools import partial
+from time import monotonic, sleep
+
+from rprun.backends.seccomp import probing, spawn
+from rprun.backends.seccomp.decode import decode
+from rprun.backends.seccomp.ring import Ring
+from rprun.backends.seccomp.supervisor import PROCESS, PROCESS_STARTED
+from rprun.linux import pidfd, seccomp
+from rprun.linux.listener import FAILED
+from rprun.linux.timer import Timer
+from rprun.observe.categories import EventCategory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rprun.backends.seccomp.decode import Event
+    from rprun.observe.emitter import Emitter
+
+# Seconds: how long records may gather before they are read, and how long a sleeping reader looks back.
+_GATHER = 0.005
+_LOOK_BACK = 0.01
+# Seconds between two looks at what the supervisor has in hand, at the end.
+_GLANCE = 0.0002
+_MANY = 1024
+
+
+class Watch:
+    """The supervisor of one run, and what it tells.
+
+    Attributes:
+        channel: the end of a socket that the command's process sends its listener to; closed by `begin`.
+    """
+
+    def __init__(self, emitter: Emitter, categories: Sequence[EventCategory]) -> None:
+        """Start the supervisor.
+
+        Raises:
+            OSError: no more processes, descriptors or memory.
+        """
+        self._emitter = emitter
+        self._categories = tuple(categories)
+        self._command = 0
+        # Processes: number, and time of the record that tells of them.
+        self._processes: dict[int, tuple[int, int]] = {}  # by pidfd
+        self._started: dict[int, int] = {}  # told of, and not yet ended
+        self._ended_early: dict[tuple[int, int], int | None] = {}  # not yet told of, and what they ended with
+        self._backlog: list[bytes] = []  # records of a supervisor that was killed
+        self._listener = -1
+        self._vacant = False  # the supervisor was killed, and there has been no process to be had for the next
+        self._asleep = False
+        self._cut_short = 0  # calls that a supervisor had in hand when it was killed
+        self._refused = 0  # errno with which the kernel refused the filter
+        self._unwatched = 0  # processes whose end nobody will hear of
+        self._supervisor = 0
+        self._control: socket.socket | None = None
+        self._opened: list[Callable[[], None]] = []
+        try:
+            self._open()
+        except OSError:
+            self._close_opened()
+            raise
+
+    def _open(self) -> None:
+        self._ring = Ring()
+        self._opened.append(self._ring.close)
+        self._timer = Timer()
+        self._opened.append(self._timer.close)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._opened.append(partial(os.close, self._wake))
+        self._epoll = select.epoll()
+        self._opened.append(self._epoll.close)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._timer.fd, select.EPOLLIN)
+        # The supervisor's end stays open here until the listener has arrived: it waits there for whoever is the
+        # supervisor by then.
+        self._source, self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._opened += (self._source.close, self.channel.close)
+        self._start_supervisor()
+
+    def _close_opened(self) -> None:
+        while self._opened:
+            self._opened.pop()()
+
+    def _start_supervisor(self) -> None:
+        source, known = self._source.fileno(), None
+        if self._listener >= 0:
+            source, known = self._listener, {each: pid for each, (pid, _) in self._processes.items()}
+        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)  # noqa: FBT003 - the call takes it so
+        try:
+            with theirs:
+                self._supervisor = spawn.start(self._ring, source, theirs.fileno(), self._wake, known)
+            self._epoll.register(ours, select.EPOLLIN)
+        except OSError:
+            ours.close()
+            raise
+        self._control = ours
+
+    def while_starting(self) -> tuple[int, Callable[[], None]] | None:
+        """Return what to look at until `begin`, and what to do about it."""
+        return None if self._control is None else (self._control.fileno(), self._take_messages)
+
+    def begin(self, pid: int) -> None:
+        """Take note of the command. It has been started, so its listener has arrived."""
+        self._command = pid
+        self.channel.close()
+        self._take_messages()
+        self._source.close()
+        self._timer.set(_GATHER)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `deliver` has something to do."""
+        return self._epoll.fileno()
+
+    def deliver(self, limit: int) -> bool:
+        """Emit at most so many records; True when there are more."""
+        ended: list[tuple[int, int, tuple[int, int]]] = []
+        for descriptor, events in self._epoll.poll(0):
+            if descriptor == self._wake:
+                self._asleep = False
+                os.eventfd_read(self._wake)
+            elif descriptor == self._timer.fd:
+                self._timer.clear()
+                self._fill_vacancy()
+            elif self._control is not None and descriptor == self._control.fileno():
+                self._take_messages()
+            elif descriptor in self._processes:
+                ended.append((descriptor, events, self._processes[descriptor]))
+        if self._refused:
+            self._emit_refusal()
+        delivered = self._deliver_records(limit)
+        # The descriptor may be another process's by now: see `_on_started`.
+        ended = [each for each in ended if self._processes.get(each[0]) == each[2]]
+        if self._backlog or self._ring.has_records():
+            for descriptor, _, _ in ended:
+                # Asked for anew, so that it is told again.
+                self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLET)
+            return True
+        for descriptor, events, _ in ended:
+            self._on_ended(descriptor, was_reaped=bool(events & select.EPOLLHUP))
+        self._rest(busy=delivered > 0)
+        return False
+
+    def _rest(self, *, busy: bool) -> None:
+        """See to it that the next record is heard of."""
+        if busy or self._vacant:
+            self._ring.sleep(asleep=False)
+            self._asleep = False
+            self._timer.set(_GATHER)
+        elif not self._asleep:
+            self._ring.sleep(asleep=True)
+            self._asleep = True
+            self._timer.set(_LOOK_BACK)
+
+    def _deliver_records(self, limit: int) -> int:
+        if self._backlog:
+            records, self._backlog = self._backlog[:limit], self._backlog[limit:]
+        else:
+            records = self._ring.take(limit)
+        emit_all = self._emitter.emit_all
+        events: list[Event] = []
+        for record in records:
+            if len(record) != PROCESS_STARTED.size:
+                events += decode(record)
+                continue
+            emit_all(events)
+            events.clear()
+            self._on_started(*PROCESS_STARTED.unpack(record))
+        emit_all(events)
+        lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
+        if lost:
+            self._emitter.emit("lost", self._command, self._categories[0], count=lost)
+        if self._unwatched and EventCategory.PROCESS in self._categories:
+            self._emitter.emit("lost", self._command, EventCategory.PROCESS, count=self._unwatched)
+        self._unwatched = 0
+        return len(records)
+
+    # -- processes
+
+    def _on_started(self, pid: int, parent: int, time_ns: int) -> None:
+        if pid in self._started:
+            # The number is another process's now, so the one before has been reaped.
+            self._take_messages()
+            before = pid, self._started.pop(pid)
+            for descriptor in [each for each, process in self._processes.items() if process == before]:
+                self._started[pid] = before[1]
+                self._on_ended(descriptor, was_reaped=True)
+        self._started[pid] = time_ns
+        if self._is_told_of(pid):
+            ppid = parent if parent > 0 else None
+            self._emitter.emit("descendant-started", pid, timestamp_ms=time_ns // 1_000_000, ppid=ppid)
+        if (pid, time_ns) in self._ended_early:
+            self._tell_end(pid, self._ended_early.pop((pid, time_ns)))
+
+    def _is_told_of(self, pid: int) -> bool:
+        return pid != self._command and EventCategory.PROCESS in self._categories
+
+    def _on_ended(self, descriptor: int, *, was_reaped: bool) -> None:
+        status = pidfd.exit_status(descriptor)
+        if status is None and not was_reaped:
+            return
+        pid, time_ns = self._processes.pop(descriptor)
+        self._epoll.unregister(descriptor)
+        os.close(descriptor)
+        code = None if status is None else os.waitstatus_to_exitcode(status)
+        if self._started.get(pid) == time_ns:
+            self._tell_end(pid, code)
+        else:
+            self._ended_early[pid, time_ns] = code
+
+    def _tell_end(self, pid: int, code: int | None) -> None:
+        del self._started[pid]
+        if self._is_told_of(pid):
+            self._emitter.emit("descendant-exited", pid, exit_code=code)
+
+    # -- what the supervisor says: the listener, the pidfd of each process, its own end
+
+    def _take_messages(self) -> None:
+        while self._control is not None:
+            try:
+                word, descriptors, _, _ = socket.recv_fds(self._control, 256, 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                word, descriptors = b"", []
+            if not word:
+                self._on_supervisor_gone(self._control)
+            elif len(word) == PROCESS.size and descriptors:
+                self._processes[descriptors[0]] = PROCESS.unpack(word)
+                self._epoll.register(descriptors[0], select.EPOLLIN | select.EPOLLET)
+            elif descriptors:
+                self._listener = descriptors[0]
+            elif len(word) == PROCESS.size:
+                # No descriptor was left for it here (see ulimit -n).
+                self._unwatched += 1
+            else:
+                self._source.close()
+                if word.startswith(FAILED.encode()):
+                    self._refused = int(word.split()[1])
+
+    def _emit_refusal(self) -> None:
+        """The kernel refused the filter after all, which the probe had not foreseen."""
+        reason, self._refused = probing.refusal(self._refused), 0
+        for category in self._categories:
+            self._emitter.emit("unobserved", self._command, category, backend="seccomp-user-notify", reason=reason)
+
+    def _on_supervisor_gone(self, control: socket.socket) -> None:
+        self._epoll.unregister(control)
+        control.close()
+        self._control = None
+        spawn.reap(self._supervisor)
+        if self._listener >= 0 and seccomp.is_deserted(self._listener):
+            return
+        self._keep_what_was_told()
+        # It was killed. The call that it had in hand is answered here: its caller waits for that.
+        in_hand = self._in_hand()
+        if in_hand and self._listener >= 0:
+            try:
+                seccomp.respond_continue(self._listener, in_hand)
+            except OSError:
+                # It had been answered.
+                pass
+            self._cut_short += 1
+        self._vacant = self._listener >= 0 or self._source.fileno() >= 0
+        self._fill_vacancy()
+
+    def _keep_what_was_told(self) -> None:
+        """Take over the records of a supervisor that was killed, and forget the processes that it had no time to tell.
+
+        The next supervisor will tell of those.
+        """
+        while records := self._ring.take(_MANY):
+            self._backlog += records
+        told = set(self._started.items())
+        for record in self._backlog:
+            if len(record) == PROCESS_STARTED.size:
+                pid, _, time_ns = PROCESS_STARTED.unpack(record)
+                told.add((pid, time_ns))
+        for descriptor in [each for each, process in self._processes.items() if process not in told]:
+            del self._processes[descriptor]
+            self._epoll.unregister(descriptor)
+            os.close(descriptor)
+
+    def _fill_vacancy(self) -> None:
+        """Start a supervisor where there should be one; if that cannot be done now, it is tried again later."""
+        if self._vacant:
+            try:
+                self._start_supervisor()
+            except OSError:
+                self._timer.set(_LOOK_BACK)
+            else:
+                self._vacant = False
+
+    def _in_hand(self) -> int:
+        """Return the id of the call that the supervisor has received last, 0 while it waits for the next."""
+        return int.from_bytes(self._ring.request()[:8], sys.byteorder)
+
+    # -- the end
+
+    def finish(self, seconds: float) -> None:
+        """Emit what has been done up to now; wait so long at most for what has been answered and not yet noted."""
+        deadline = monotonic() + seconds
+        before = self._in_hand()
+        while before and self._in_hand() == before and self._control is not None and monotonic() < deadline:
+            self.deliver(_MANY)
+            sleep(_GLANCE)
+        # Descendants may go on for ever, and faster than they can be told of.
+        self._ring.close_for_reading()
+        while self.deliver(_MANY):
+            pass
+        poller = select.poll()
+        for descriptor in self._processes:
+            poller.register(descriptor, select.POLLIN)
+        for descriptor, _ in poller.poll(0):
+            # One that nobody has reaped yet has ended all the same.
+            self._on_ended(descriptor, was_reaped=True)
+
+    def close(self) -> None:
+        """Let go of everything; the supervisor notes nothing any more."""
+        self._ring.close_for_reading()
+        self._fill_vacancy()
+        for descriptor in (*self._processes, *((self._listener,) if self._listener >= 0 else ())):
+            os.close(descriptor)
+        self._processes.clear()
+        if self._control is not None:
+            self._control.close()
+        self._close_opened()
+        spawn.reap(self._supervisor)

@@ -1,0 +1,65 @@
+"""A clock that can be waited for beside other descriptors: timerfd_create(2), which Python has from 3.13 on only."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import ctypes
+import os
+import time
+
+from rprun.linux import libc
+
+# include/linux/timerfd.h: these are O_NONBLOCK and O_CLOEXEC.
+_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class _TimeSpec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _TimerSpec(ctypes.Structure):
+    # struct itimerspec of timerfd_settime(2)
+    _fields_ = (("interval", _TimeSpec), ("value", _TimeSpec))
+
+
+libc.handle.timerfd_create.argtypes = (ctypes.c_int, ctypes.c_int)
+libc.handle.timerfd_settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_TimerSpec), ctypes.c_void_p)
+
+
+class Timer:
+    """A timer that goes off once.
+
+    Attributes:
+        fd: readable once it has gone off, until it is set again or cleared.
+    """
+
+    def __init__(self) -> None:
+        """Make a timer that is not set.
+
+        Raises:
+            OSError: no descriptor left.
+        """
+        self.fd: int = libc.handle.timerfd_create(time.CLOCK_MONOTONIC, _FLAGS)
+        if self.fd < 0:
+            raise libc.last_error()
+
+    def set(self, seconds: float) -> None:
+        """Have it go off so many seconds from now, more than 0; an earlier setting is forgotten."""
+        whole = int(seconds)
+        spec = _TimerSpec(_TimeSpec(0, 0), _TimeSpec(whole, int((seconds - whole) * 1e9)))
+        if libc.handle.timerfd_settime(self.fd, 0, ctypes.byref(spec), None) != 0:
+            raise libc.last_error()
+
+    def clear(self) -> None:
+        """Take note that it has gone off."""
+        try:
+            os.read(self.fd, 8)
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        os.close(self.fd)

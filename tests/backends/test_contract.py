@@ -1,0 +1,31 @@
+"""Every backend keeps to the contract of `rprun.backends.interface`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from contract import CHECKS, check_descriptors
+
+from rprun.backends.lifecycle import PortableLifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from contract import Make
+
+BACKENDS: tuple[Make, ...] = (PortableLifecycle,)
+
+
+@pytest.mark.parametrize("make", BACKENDS)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_contract(check: Callable[[Make], None], make: Make) -> None:
+    """One promise, by one backend: see the function's own sentence."""
+    check(make)
+
+
+@pytest.mark.parametrize("make", BACKENDS)
+def test_the_command_inherits_nothing(make: Make, tmp_path: Path) -> None:
+    """What the backend holds open stays its own."""
+    check_descriptors(make, tmp_path)

@@ -1,0 +1,164 @@
+"""Threads, vfork, chroot, processes that must not be read: each is answered, and told of as far as can be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from observing import compile_c, is_privileged, lost, observe, of_kind, python
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+THREADS = """
+import os, threading
+def work(number):
+    for i in range(50):
+        os.close(os.open(f"/dev/../dev/null", number << 20 & 0))
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+for each in threads: each.start()
+for each in threads: each.join()
+"""
+
+
+def test_threads(tmp_path: Path) -> None:
+    """What threads do is their process's, and no thread is taken for a process."""
+    _, events = observe(tmp_path, *python(THREADS))
+    opened = [event for event in of_kind(events, "file-open") if event["path"] == "/dev/../dev/null"]
+    assert len(opened) == 400
+    assert {event["pid"] for event in opened} == {events[0]["pid"]}
+    assert of_kind(events, "descendant-started", "descendant-exited", "lost") == []
+
+
+EXEC_IN_THREAD = """
+#include <pthread.h>
+#include <unistd.h>
+static void *run(void *nothing) { execl("/bin/cat", "cat", "/dev/null", (char *)0); return nothing; }
+int main(void) {
+    pthread_t thread;
+    if (fork()) { return 0; }
+    pthread_create(&thread, NULL, run, NULL);
+    pthread_join(thread, NULL);
+    return 1;
+}
+"""
+
+
+def test_exec_in_a_thread(tmp_path: Path) -> None:
+    """The program of a thread becomes that of its process, which is started and goes on as one."""
+    program = compile_c(tmp_path, EXEC_IN_THREAD, "-pthread")
+    result, events = observe(tmp_path, "sh", "-c", '"$0"; sleep 0.2; exit 3', program)
+    assert result.returncode == 3
+    (cat,) = [event for event in of_kind(events, "exec") if event["argv"] == ["cat", "/dev/null"]]
+    kinds = [event["kind"] for event in events if event["pid"] == cat["pid"]]
+    assert (kinds[0], kinds.count("descendant-started"), kinds.count("descendant-exited")) == (
+        "descendant-started",
+        1,
+        1,
+    )
+
+
+SPAWN = """
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+extern char **environ;
+int main(void) {
+    char *words[] = { "cat", "/dev/null", NULL };
+    for (int i = 0; i < 20; i++) {
+        pid_t pid; int status;
+        if (i % 2) { if (posix_spawn(&pid, "/bin/cat", NULL, NULL, words, environ)) return 1; }
+        else if (!(pid = vfork())) { execv("/bin/cat", words); _exit(2); }
+        if (waitpid(pid, &status, 0) != pid || status) return 3;
+    }
+    return 5;
+}
+"""
+
+
+def test_vfork_and_posix_spawn(tmp_path: Path) -> None:
+    """A parent that stands still until its child's exec keeps nobody waiting."""
+    result, events = observe(tmp_path, compile_c(tmp_path, SPAWN))
+    assert result.returncode == 5
+    assert len([event for event in of_kind(events, "exec") if event["argv"] == ["cat", "/dev/null"]]) == 20
+    assert {event["ppid"] for event in of_kind(events, "descendant-started")} == {events[0]["pid"]}
+    assert [event["exit_code"] for event in of_kind(events, "descendant-exited")] == [0] * 20
+
+
+def test_changes_of_directory(tmp_path: Path) -> None:
+    """A relative path belongs to the directory of the moment."""
+    program = (
+        "import os\nfor d in ('/', '/dev', '/usr'):\n os.chdir(d)\n try: os.open('null', 0)\n except OSError: pass"
+    )
+    _, events = observe(tmp_path, *python(program))
+    names = [event["path"] for event in of_kind(events, "file-open") if event["path"].endswith("null")]
+    assert [os.path.normpath(name).replace("//", "/") for name in names] == ["/null", "/dev/null", "/usr/null"]
+
+
+@pytest.mark.xfail(reason="whether a process sees the same files is asked once, and again at its exec only")
+@pytest.mark.skipif(not is_privileged(), reason="CAP_SYS_CHROOT is missing, which only root has")
+def test_chroot(tmp_path: Path) -> None:
+    """Paths are as the process sees them, inside its root."""
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "file").touch()
+    program = "import os, sys\nos.chroot(sys.argv[1])\nos.chdir('/')\nos.open('/file', 0)\nos.open('file', 0)"
+    result, events = observe(tmp_path, *python(program, str(tmp_path)))
+    assert result.returncode == 1
+    result, events = observe(tmp_path, *python(program, str(tmp_path / "inside")))
+    assert result.returncode == 0
+    names = [event["path"] for event in of_kind(events, "file-open") if event["path"].endswith("/file")]
+    assert [name.replace("//", "/") for name in names] == ["/file", "/file"]
+
+
+NOT_DUMPABLE = """
+import ctypes, os, sys
+if len(sys.argv) > 1:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+os.close(os.open("/dev/null", 0))
+pid = os.fork()
+if not pid:
+    os.close(os.open("/dev/null", 0))
+    os._exit(4)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) + 2)
+"""
+
+
+@pytest.mark.parametrize("user", [(), ("other",)], ids=["same", "other"])
+def test_not_dumpable(user: tuple[str, ...], tmp_path: Path) -> None:
+    """What must not be read has no path; its calls go on, and it is started and ended as any other."""
+    if user and not is_privileged():
+        pytest.skip("CAP_SETUID is missing, which only root has")
+    result, events = observe(tmp_path, *python(NOT_DUMPABLE, *user))
+    assert (result.stderr, result.returncode) == (b"", 6)
+    last = of_kind(events, "file-open")[-2:]
+    assert {event["path"] for event in last} <= {None, "/dev/null"}
+    assert [event["exit_code"] for event in of_kind(events, "descendant-exited")] == [4]
+    assert lost(events) == 0
+
+
+def test_mount_namespaces(tmp_path: Path) -> None:
+    """Where other files are seen than here, nothing is said of whether they exist."""
+    words = ("unshare", "--mount", "--user", "--map-root-user")
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("unprivileged user namespaces are forbidden here")
+    script = 'mount -t tmpfs none "$0" && : >"$0/new" && cat "$0/new" && exit 3'
+    result, events = observe(tmp_path, *words, "sh", "-c", script, str(tmp_path))
+    if result.returncode != 3:
+        pytest.skip(f"mount(2) is forbidden here: {result.stderr!r}")
+    opened = [event for event in of_kind(events, "file-open") if event["path"] == f"{tmp_path}/new"]
+    assert len(opened) == 2
+    assert all("exists" not in event or event["exists"] is None for event in opened)
+
+
+def test_many_short_ones(tmp_path: Path) -> None:
+    """Hundreds that live a millisecond each have their statuses."""
+    program = 'i=0; while [ $i -lt 300 ]; do sh -c "exec 3</dev/null; exit $((i % 7))"; i=$((i + 1)); done'
+    _, events = observe(tmp_path, "sh", "-c", program)
+    ended = {event["pid"]: event["exit_code"] for event in of_kind(events, "descendant-exited")}
+    started = [event["pid"] for event in of_kind(events, "descendant-started")]
+    assert [ended[pid] for pid in started] == [i % 7 for i in range(300)]
