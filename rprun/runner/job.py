@@ -230,6 +230,15 @@ class Job:
 
     def _follow_stop(self) -> None:
         """The command has been stopped: stop with it, as the one job that the shell sees."""
+        # One to the whole group may reach us only now. Noted after the look below, it would be passed on when all go on
+        # again, and stop the command a second time; pending, it becomes one with the stop that we make of ourselves.
+        mask = pthread_sigmask(SIG_BLOCK, (SIGTSTP,) if self.own_signals else ())
+        try:
+            self._stop_too()
+        finally:
+            pthread_sigmask(SIG_SETMASK, mask)
+
+    def _stop_too(self) -> None:
         execution, terminal = self.execution, self.terminal
         # A stop signal of our own that is still on its way to the monitor would stop the command a second time.
         self.pass_on_signals()
@@ -269,10 +278,9 @@ class Job:
         handler = None
         if not self.own_signals:
             number = SIGSTOP
-        # Blocked until ours is sent: with one of the group's that is only now arriving it makes a single stop.
-        mask = pthread_sigmask(SIG_BLOCK, (number,))
-        if number != SIGSTOP:
+        elif number != SIGSTOP:
             handler = signal(number, SIG_DFL)
+        mask = pthread_sigmask(SIG_BLOCK, ())
         try:
             if whole_group and self.own_signals:
                 os.killpg(os.getpgrp(), number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -80,7 +79,9 @@ def test_no_filter_at_all(number: int, tmp_path: Path) -> None:
     }
     assert {support for support, _ in matrix.values()} == {"unavailable"}
     assert all(words[number] in reason for _, reason in matrix.values())
-    assert of_kind(events, "exec", "file-open") == [] or os.geteuid() == 0
+    # What is left may be told by the proc connector, after the fact.
+    assert of_kind(events, "file-open") == []
+    assert all(event.get("result") == "ok" for event in of_kind(events, "exec"))
     unobserved = {event["category"]: event["reason"] for event in of_kind(events, "unobserved")}
     assert {"file", "network"} <= set(unobserved)
 

@@ -9,8 +9,6 @@ Some facts that give it its shape:
   when the last process under the filter has ended. It has a session of its own and takes no signals.
 - It is single-threaded and a process of its own: beside another Python thread an answer would take 50 times as long.
 - The kernel writes each request into memory that rprun shares; rprun answers it, should the supervisor be killed.
-- A number of a thread or process may come back for another one. What is known of a process is forgotten as soon as
-  its pidfd says that it has ended, which is looked at before each use.
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ import select
 import socket
 import struct
 from _signal import SIG_BLOCK, pthread_sigmask, valid_signals
-from errno import EMFILE
 from fcntl import ioctl
 from time import time_ns
 
 from rprun.backends.seccomp.capture import Capture
+from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
 from rprun.linux import pidfd, seccomp
 
@@ -40,14 +38,10 @@ if TYPE_CHECKING:
 
     from rprun.backends.seccomp.ring import Ring
 
-# A message to rprun that carries the pidfd of a process: its number, and the time of its record, which tell it from
-# another one that gets the same number.
-PROCESS = struct.Struct("=iq")
+# What goes along with a message of SCM_RIGHTS.
 _DESCRIPTOR = struct.Struct("=i")
 # A message to rprun: there is nothing to supervise.
 NOBODY = b"nobody"
-# A record in the ring: a process, its parent (-1: not known), and the time in nanoseconds since the Unix epoch.
-PROCESS_STARTED = struct.Struct("=iiq")
 
 
 def serve(ring: Ring, channel: int, control: int, wake: int) -> NoReturn:
@@ -89,7 +83,7 @@ def resume(ring: Ring, listener: int, control: int, wake: int, known: Mapping[in
         ring.take_back()
         supervisor = Supervisor(ring, listener, control, wake)
         for descriptor, process in known.items():
-            supervisor.watch(descriptor, process)
+            supervisor.processes.watch(descriptor, process)
         supervisor.run()
         status = 0
     finally:
@@ -136,22 +130,21 @@ def _pass_on_listener(channel: int, control: int) -> int:
 
 
 class Supervisor:
-    """Answers a listener's notifications."""
+    """Answers a listener's notifications.
+
+    Attributes:
+        processes: those of the tree.
+    """
 
     def __init__(self, ring: Ring, listener: int, control: int, wake: int) -> None:
         self._ring = ring
         self._listener = listener
         self._wake = wake
-        self._control = socket.socket(fileno=control)
-        self._control.setblocking(False)  # noqa: FBT003 - the call takes it so
+        to_rprun = socket.socket(fileno=control)
+        to_rprun.setblocking(False)  # noqa: FBT003 - the call takes it so
         capture = Capture()
-        self._capture, self._forget_captured = capture.capture, capture.forget
-        # Descriptor of a process's pidfd by its number, and what ended says of itself.
-        self._pidfds: dict[int, int] = {}
-        self._processes: dict[int, int] = {}
-        self._ended = select.epoll()
-        self._unwatched: set[int] = set()
-        self._filters = -1  # how many filters the first process of the tree is under
+        self._capture = capture.capture
+        self.processes = Processes(ring, to_rprun, wake, capture.forget)
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.
         self._receive_ends = _tells_numbers()
         seccomp.set_sync_wake_up(listener)
@@ -199,85 +192,9 @@ class Supervisor:
         """Place a record of the call in the ring; False where there is none to be published."""
         if self._ring.is_closed():
             return False
-        process = self._process_of(tid)
+        process = self.processes.of(tid)
         captured = self._capture(arch, number, arguments, tid, process)
         return self._ring.put(pack(arch, number, tid, process, time_ns(), arguments, captured))
-
-    # -- processes
-
-    def _process_of(self, tid: int) -> int:
-        """Return the process that a thread belongs to; a process that is new is told of first."""
-        for descriptor, _ in self._ended.poll(0):
-            self._forget(descriptor)
-        return tid if tid in self._pidfds else self._identify(tid)
-
-    def _forget(self, descriptor: int) -> None:
-        self._ended.unregister(descriptor)
-        os.close(descriptor)
-        process = self._processes.pop(descriptor)
-        del self._pidfds[process]
-        self._forget_captured(process)
-
-    def _identify(self, tid: int) -> int:
-        """Find out about a number that is no known process: a new one, or a thread that is not its first."""
-        try:
-            descriptor = pidfd.open_process(tid)
-        except OSError as error:
-            if error.errno == EMFILE:
-                self._tell_without_pidfd(tid)
-                return tid
-            process = _leader_of(tid)
-            if process not in self._pidfds and process != tid:
-                self._identify(process)
-            return process
-        information = pidfd.info(descriptor)
-        parent = information.ppid if information is not None else _status(tid, "PPid")
-        self.watch(descriptor, tid)
-        now = time_ns()
-        if self._ring.put(PROCESS_STARTED.pack(tid, self._true_parent(parent), now)):
-            # Before it is published: should this process be killed in between, the next one tells of it again.
-            try:
-                socket.send_fds(self._control, [PROCESS.pack(tid, now)], [descriptor])
-            except OSError:
-                # rprun is gone or far behind: nobody will learn how this process ends.
-                self._ring.lose()
-            self._publish()
-        else:
-            # Nor will its end be told.
-            self._ring.lose()
-        return tid
-
-    def _publish(self) -> None:
-        if self._ring.publish():
-            os.eventfd_write(self._wake, 1)
-
-    def _tell_without_pidfd(self, process: int) -> None:
-        """Tell of a process for which no descriptor is left here (see ulimit -n): how it ends is lost."""
-        if process not in self._unwatched:
-            self._unwatched.add(process)
-            self._ring.lose()
-            if self._ring.put(PROCESS_STARTED.pack(process, -1, time_ns())):
-                self._publish()
-
-    def watch(self, descriptor: int, process: int) -> None:
-        """Know a process by its pidfd, which is closed here once it has ended."""
-        self._pidfds[process] = descriptor
-        self._processes[descriptor] = process
-        self._ended.register(descriptor, select.EPOLLIN)
-
-    def _true_parent(self, parent: int) -> int:
-        """Return the parent, or -1 where that has ended already and somebody else has taken its place.
-
-        Only what the filter was installed in, and what came of that, is under a filter of its depth.
-        """
-        if parent in self._pidfds:
-            return parent
-        return parent if parent > 1 and _status(parent, "Seccomp_filters") >= self._depth() else -1
-
-    def _depth(self) -> int:
-        if self._filters < 0:
-            self._filters = min((_status(process, "Seccomp_filters") for process in self._pidfds), default=0)
-        return self._filters
 
 
 def _tells_numbers() -> bool:
@@ -286,30 +203,3 @@ def _tells_numbers() -> bool:
         return pidfd.info(descriptor) is not None
     finally:
         os.close(descriptor)
-
-
-def _leader_of(tid: int) -> int:
-    """Return the process of a thread; the thread itself where that cannot be found out."""
-    try:
-        descriptor = pidfd.open_process(tid, thread=True)
-    except OSError:
-        leader = _status(tid, "Tgid")
-        return leader if leader > 0 else tid
-    try:
-        information = pidfd.info(descriptor)
-    finally:
-        os.close(descriptor)
-    return information.tgid if information is not None else tid
-
-
-def _status(process: int, field: str) -> int:
-    """Return a number of /proc/PID/status (proc_pid_status(5)), -1 where it cannot be read."""
-    try:
-        with open(f"/proc/{process}/status", "rb") as stream:
-            for line in stream:
-                name, _, value = line.partition(b":")
-                if name == field.encode():
-                    return int(value.split()[0])
-    except (OSError, ValueError, IndexError):
-        pass
-    return -1

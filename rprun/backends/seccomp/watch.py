@@ -1,4 +1,4 @@
-"""rprun's side of a supervisor: reads the ring, waits for the ends of processes, and stands in if it is killed.
+"""rprun's side of a supervisor: reads the ring, and stands in if the supervisor is killed.
 
 Some facts about the waiting:
 
@@ -6,8 +6,7 @@ Some facts about the waiting:
   cost the supervisor, and so the command, a system call a record.
 - When none has come for that long, the reader says that it sleeps, and looks once more after a while: a record that
   was published at that very moment may not have been seen, nor the reader's word by the supervisor (see `ring.py`).
-- The status of a process that is not our child can be read once its parent has reaped it, which a pidfd tells by
-  POLLHUP (PIDFD_GET_INFO, Linux 6.15). What it did before is emitted before its end is.
+- What a process did is emitted before its end is (see `lives.py`).
 """
 
 from __future__ import annotations
@@ -24,9 +23,10 @@ from time import monotonic, sleep
 
 from rprun.backends.seccomp import probing, spawn
 from rprun.backends.seccomp.decode import decode
+from rprun.backends.seccomp.lives import Lives
+from rprun.backends.seccomp.processes import PROCESS, PROCESS_STARTED
 from rprun.backends.seccomp.ring import Ring
-from rprun.backends.seccomp.supervisor import PROCESS, PROCESS_STARTED
-from rprun.linux import pidfd, seccomp
+from rprun.linux import seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rprun.backends.seccomp.decode import Event
+    from rprun.backends.seccomp.lives import Process
     from rprun.observe.emitter import Emitter
 
 # Seconds: how long records may gather before they are read, and how long a sleeping reader looks back.
@@ -62,10 +63,6 @@ class Watch:
         self._emitter = emitter
         self._categories = tuple(categories)
         self._command = 0
-        # Processes: number, and time of the record that tells of them.
-        self._processes: dict[int, tuple[int, int]] = {}  # by pidfd
-        self._started: dict[int, int] = {}  # told of, and not yet ended
-        self._ended_early: dict[tuple[int, int], int | None] = {}  # not yet told of, and what they ended with
         self._backlog: list[bytes] = []  # records of a supervisor that was killed
         self._listener = -1
         self._vacant = False  # the supervisor was killed, and there has been no process to be had for the next
@@ -91,6 +88,8 @@ class Watch:
         self._opened.append(partial(os.close, self._wake))
         self._epoll = select.epoll()
         self._opened.append(self._epoll.close)
+        self._lives = Lives(self._emitter, self._categories, self._epoll)
+        self._opened.append(self._lives.close)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._epoll.register(self._timer.fd, select.EPOLLIN)
         # The supervisor's end stays open here until the listener has arrived: it waits there for whoever is the
@@ -106,7 +105,7 @@ class Watch:
     def _start_supervisor(self) -> None:
         source, known = self._source.fileno(), None
         if self._listener >= 0:
-            source, known = self._listener, {each: pid for each, (pid, _) in self._processes.items()}
+            source, known = self._listener, self._lives.known()
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - the call takes it so
         try:
@@ -124,7 +123,7 @@ class Watch:
 
     def begin(self, pid: int) -> None:
         """Take note of the command. It has been started, so its listener has arrived."""
-        self._command = pid
+        self._command = self._lives.command = pid
         self.channel.close()
         self._take_messages()
         self._source.close()
@@ -136,7 +135,7 @@ class Watch:
 
     def deliver(self, limit: int) -> bool:
         """Emit at most so many records; True when there are more."""
-        ended: list[tuple[int, int, tuple[int, int]]] = []
+        ended: list[tuple[int, int, Process | None]] = []
         for descriptor, events in self._epoll.poll(0):
             if descriptor == self._wake:
                 self._asleep = False
@@ -146,20 +145,20 @@ class Watch:
                 self._fill_vacancy()
             elif self._control is not None and descriptor == self._control.fileno():
                 self._take_messages()
-            elif descriptor in self._processes:
-                ended.append((descriptor, events, self._processes[descriptor]))
+            else:
+                ended.append((descriptor, events, self._lives.find(descriptor)))
         if self._refused:
             self._emit_refusal()
         delivered = self._deliver_records(limit)
-        # The descriptor may be another process's by now: see `_on_started`.
-        ended = [each for each in ended if self._processes.get(each[0]) == each[2]]
-        if self._backlog or self._ring.has_records():
-            for descriptor, _, _ in ended:
-                # Asked for anew, so that it is told again.
-                self._epoll.modify(descriptor, select.EPOLLIN | select.EPOLLET)
+        has_more = bool(self._backlog) or self._ring.has_records()
+        for descriptor, events, process in ended:
+            if has_more:
+                self._lives.ask_again(descriptor)
+            elif process is not None and self._lives.find(descriptor) == process:
+                # Else it has been told by now, or the descriptor is another process's (see `Lives.start`).
+                self._lives.end(descriptor, was_reaped=bool(events & select.EPOLLHUP))
+        if has_more:
             return True
-        for descriptor, events, _ in ended:
-            self._on_ended(descriptor, was_reaped=bool(events & select.EPOLLHUP))
         self._rest(busy=delivered > 0)
         return False
 
@@ -187,7 +186,7 @@ class Watch:
                 continue
             emit_all(events)
             events.clear()
-            self._on_started(*PROCESS_STARTED.unpack(record))
+            self._lives.start(record, self._take_messages)
         emit_all(events)
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
         if lost:
@@ -196,44 +195,6 @@ class Watch:
             self._emitter.emit("lost", self._command, EventCategory.PROCESS, count=self._unwatched)
         self._unwatched = 0
         return len(records)
-
-    # -- processes
-
-    def _on_started(self, pid: int, parent: int, time_ns: int) -> None:
-        if pid in self._started:
-            # The number is another process's now, so the one before has been reaped.
-            self._take_messages()
-            before = pid, self._started.pop(pid)
-            for descriptor in [each for each, process in self._processes.items() if process == before]:
-                self._started[pid] = before[1]
-                self._on_ended(descriptor, was_reaped=True)
-        self._started[pid] = time_ns
-        if self._is_told_of(pid):
-            ppid = parent if parent > 0 else None
-            self._emitter.emit("descendant-started", pid, timestamp_ms=time_ns // 1_000_000, ppid=ppid)
-        if (pid, time_ns) in self._ended_early:
-            self._tell_end(pid, self._ended_early.pop((pid, time_ns)))
-
-    def _is_told_of(self, pid: int) -> bool:
-        return pid != self._command and EventCategory.PROCESS in self._categories
-
-    def _on_ended(self, descriptor: int, *, was_reaped: bool) -> None:
-        status = pidfd.exit_status(descriptor)
-        if status is None and not was_reaped:
-            return
-        pid, time_ns = self._processes.pop(descriptor)
-        self._epoll.unregister(descriptor)
-        os.close(descriptor)
-        code = None if status is None else os.waitstatus_to_exitcode(status)
-        if self._started.get(pid) == time_ns:
-            self._tell_end(pid, code)
-        else:
-            self._ended_early[pid, time_ns] = code
-
-    def _tell_end(self, pid: int, code: int | None) -> None:
-        del self._started[pid]
-        if self._is_told_of(pid):
-            self._emitter.emit("descendant-exited", pid, exit_code=code)
 
     # -- what the supervisor says: the listener, the pidfd of each process, its own end
 
@@ -248,8 +209,7 @@ class Watch:
             if not word:
                 self._on_supervisor_gone(self._control)
             elif len(word) == PROCESS.size and descriptors:
-                self._processes[descriptors[0]] = PROCESS.unpack(word)
-                self._epoll.register(descriptors[0], select.EPOLLIN | select.EPOLLET)
+                self._lives.add_pidfd(descriptors[0], PROCESS.unpack(word))
             elif descriptors:
                 self._listener = descriptors[0]
             elif len(word) == PROCESS.size:
@@ -293,15 +253,7 @@ class Watch:
         """
         while records := self._ring.take(_MANY):
             self._backlog += records
-        told = set(self._started.items())
-        for record in self._backlog:
-            if len(record) == PROCESS_STARTED.size:
-                pid, _, time_ns = PROCESS_STARTED.unpack(record)
-                told.add((pid, time_ns))
-        for descriptor in [each for each, process in self._processes.items() if process not in told]:
-            del self._processes[descriptor]
-            self._epoll.unregister(descriptor)
-            os.close(descriptor)
+        self._lives.forget_untold(self._backlog)
 
     def _fill_vacancy(self) -> None:
         """Start a supervisor where there should be one; if that cannot be done now, it is tried again later."""
@@ -330,20 +282,15 @@ class Watch:
         self._ring.close_for_reading()
         while self.deliver(_MANY):
             pass
-        poller = select.poll()
-        for descriptor in self._processes:
-            poller.register(descriptor, select.POLLIN)
-        for descriptor, _ in poller.poll(0):
-            # One that nobody has reaped yet has ended all the same.
-            self._on_ended(descriptor, was_reaped=True)
+        self._lives.end_those_that_have()
 
     def close(self) -> None:
         """Let go of everything; the supervisor notes nothing any more."""
         self._ring.close_for_reading()
         self._fill_vacancy()
-        for descriptor in (*self._processes, *((self._listener,) if self._listener >= 0 else ())):
-            os.close(descriptor)
-        self._processes.clear()
+        if self._listener >= 0:
+            os.close(self._listener)
+            self._listener = -1
         if self._control is not None:
             self._control.close()
         self._close_opened()
