@@ -15,7 +15,7 @@ from rprun.observe.subscriber import ObserverSubscriber
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from rprun.observe.capabilities import CategoryCapability
@@ -40,6 +40,7 @@ class Emitter:
         Raises:
             UsageError: the config names a backend that does not exist.
         """
+        self.on_warning: Callable[[str], None] | None = None
         self._lock = threading.Lock()
         self._bound = bound
         self._seq = 0
@@ -134,6 +135,15 @@ class Emitter:
     def observed(self) -> list[CategoryCapability]:
         """Gives the rows of the matrix that a run must attach a backend for: what it sees itself is not among them."""
         return [row for row in self._rows if row.category is not EventCategory.LIFECYCLE]
+
+    def warn(self, message: str) -> None:
+        """Says that to be observed makes a difference to the command; by `on_warning`, else as a RuntimeWarning."""
+        if self.on_warning is not None:
+            self.on_warning(message)
+            return
+        import warnings
+
+        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
     def subscribe(self) -> ObserverSubscriber:
         """Gives a new consumer of every event emitted from now on."""

@@ -16,6 +16,7 @@ assert sys.platform != "win32"
 import os
 from typing import TYPE_CHECKING
 
+from rprun.observe._destination import complain
 from rprun.observe.backlog import Backlog
 from rprun.observe.capabilities import ObserverCapabilities
 from rprun.observe.config import ObserverConfig
@@ -36,6 +37,9 @@ class EventOutput:
         self._process = process
         self._sink = sink
         self._subscriber = emitter.subscribe()
+        # Said at the end, when the terminal is the user's again; each once.
+        self._warnings: dict[str, None] = {}
+        emitter.on_warning = self._warnings.setdefault
         # While a chunk of output is half written. Twice what can come at once, so that little is lost meanwhile.
         self._waiting = Backlog(2 * BOUND)
         self._holding: list[Pump] = []
@@ -111,6 +115,8 @@ class EventOutput:
             self._watched = -1
         self._sink.finish()
         self._subscriber.close()
+        for message in self._warnings:
+            complain(f"rprun: warning: {message}")
 
 
 def open_events(options: RunOptions, process: Process) -> EventOutput | None:

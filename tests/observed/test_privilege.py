@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from observing import of_kind, options, read_events
+from observing import is_privileged, of_kind, options, read_events
 from running import clean_environment, rprun_argv
 
 if TYPE_CHECKING:
@@ -54,6 +54,23 @@ def test_without_capabilities(tmp_path: Path) -> None:
     if not works(*words):
         pytest.skip("setpriv(1) is missing or forbidden")
     check(tmp_path, *words)
+
+
+def test_a_program_that_gets_no_privilege_is_named(tmp_path: Path) -> None:
+    """Once each, on standard error, at the end; and not where it gets what it is to get."""
+    program = tmp_path / "id"
+    shutil.copy(shutil.which("id") or "", program)
+    program.chmod(0o4755)
+    words = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ("env",)
+    if not works(*words):
+        pytest.skip("setpriv(1) is missing or forbidden")
+    command = [*rprun_argv(), *options(tmp_path / "events"), "--", "sh", "-c", f"{program} >&2; {program} >&2"]
+    result = subprocess.run([*words, *command], check=False, capture_output=True, env=clean_environment(), timeout=60)
+    *_, last = result.stderr.splitlines()
+    assert result.stderr.count(b"rprun: ") == 1
+    assert last.startswith(f"rprun: warning: {program} got no privilege".encode())
+    if is_privileged():
+        assert b"warning" not in subprocess.run(command, check=True, capture_output=True, timeout=60).stderr
 
 
 @needs_root

@@ -298,6 +298,10 @@ class _Sight:
             self._emitter.emit_all(due)
         return len(due)
 
+    def warn(self, message: str) -> None:
+        """Pass a warning on."""
+        self._emitter.warn(message)
+
     def emit_all(self, events: Iterable[Event]) -> None:
         """Take events of the filter's as `Emitter.emit_all` does."""
         for event in events:

@@ -22,14 +22,16 @@ from functools import partial
 from time import monotonic, sleep
 
 from rprun.backends.seccomp import probing, spawn
-from rprun.backends.seccomp.decode import decode
+from rprun.backends.seccomp.decode import decode, is_set_id
 from rprun.backends.seccomp.lives import Lives
 from rprun.backends.seccomp.processes import PROCESS, PROCESS_STARTED
+from rprun.backends.seccomp.record import unpack
 from rprun.backends.seccomp.ring import Ring
 from rprun.linux import seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
+from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ class Watch:
         self._command = 0
         self._backlog: list[bytes] = []  # records of a supervisor that was killed
         self._listener = -1
+        self._takes_privilege = False  # the filter needed no_new_privs
         self._vacant = False  # the supervisor was killed, and there has been no process to be had for the next
         self._asleep = False
         self._cut_short = 0  # calls that a supervisor had in hand when it was killed
@@ -182,7 +185,10 @@ class Watch:
         events: list[Event] = []
         for record in records:
             if len(record) != PROCESS_STARTED.size:
-                events += decode(record)
+                decoded = decode(record)
+                if self._takes_privilege and decoded and decoded[0][0] is ObserverEventKind.EXEC:
+                    self._warn(record)
+                events += decoded
                 continue
             emit_all(events)
             events.clear()
@@ -195,6 +201,15 @@ class Watch:
             self._emitter.emit("lost", self._command, EventCategory.PROCESS, count=self._unwatched)
         self._unwatched = 0
         return len(records)
+
+    def _warn(self, record: bytes) -> None:
+        """Warn of a program that would have got another user's rights, had it not been observed."""
+        seen = unpack(record)
+        if is_set_id(seen):
+            path = os.fsdecode(seen.blobs[1] or b"?")
+            self._emitter.warn(
+                f"{path} got no privilege: set-user-ID has no effect under observation (run rprun as root, or without)"
+            )
 
     # -- what the supervisor says: the listener, the pidfd of each process, its own end
 
@@ -212,6 +227,7 @@ class Watch:
                 self._lives.add_pidfd(descriptors[0], PROCESS.unpack(word))
             elif descriptors:
                 self._listener = descriptors[0]
+                self._takes_privilege = word.split()[1] == b"1"
             elif len(word) == PROCESS.size:
                 # No descriptor was left for it here (see ulimit -n).
                 self._unwatched += 1

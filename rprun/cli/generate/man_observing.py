@@ -324,7 +324,8 @@ and set-user-ID and set-group-ID programs, and those with file capabilities, sta
 .Xr sudo 8 ,
 .Xr su 1
 and the like do not work.
-With the capability they do.
+Each set-user-ID or set-group-ID program that was started so is named in a warning at the end.
+With the capability they do work.
 .It
 A signal with a handler that comes while a call waits for the supervisor makes that call fail with
 .Er EINTR ,

@@ -301,7 +301,9 @@ record.
 .Pp
 .Ql ..
 and symbolic links in paths are not resolved.
-In a chroot, paths are those inside of it.
+In a chroot, paths are those inside of it; but of a process that has called
+.Xr chroot 2
+and executed no program since, they are those outside.
 .Pp
 Whether a file exists is looked up while its caller waits, and all other callers of the tree with it: a lookup on a
 network file system that hangs, or on one in user space (FUSE), holds all of them up.
