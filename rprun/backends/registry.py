@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 
 from rprun.backends.lifecycle import PortableLifecycle
 from rprun.backends.planned import PLANNED, PlannedBackend
@@ -45,11 +44,10 @@ def candidates(category: EventCategory, platform: str) -> list[Backend]:
     for name, system, categories, means in PLANNED:
         if category not in categories:
             continue
-        built = _load(name) if system == platform == sys.platform else None
-        if built is not None:
-            backends.append(built)
+        if name in BUILT and system == platform == sys.platform:
+            backends.append(_load(name))
             continue
-        planned = PlannedBackend(name, system, categories, means, here=platform, built=_is_there(name))
+        planned = PlannedBackend(name, system, categories, means, here=platform, built=name in BUILT)
         (foreign if planned.foreign else backends).append(planned)
     return [*(own for own in (PortableLifecycle(),) if category in own.categories), *backends, *foreign]
 
@@ -77,23 +75,7 @@ def for_run(rows: Iterable[CategoryCapability], platform: str) -> list[tuple[Bac
     return [(backends[name], tuple(categories)) for name, categories in chosen.items()]
 
 
-def _is_there(name: str) -> bool:
-    """Says whether a backend is built, without importing it."""
-    try:
-        return name in BUILT and find_spec(BUILT[name][0]) is not None
-    except ModuleNotFoundError:  # Not even its package exists.
-        return False
-
-
-def _load(name: str) -> Backend | None:
-    """Makes a backend; None while it, or a module of this package that it needs, is not built."""
-    if name not in BUILT:
-        return None
+def _load(name: str) -> Backend:
     module, kind = BUILT[name]
-    try:
-        backend: Backend = getattr(import_module(module), kind)()
-    except ImportError as error:
-        if not (error.name or "").startswith("rprun."):
-            raise
-        return None
+    backend: Backend = getattr(import_module(module), kind)()
     return backend

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 
+from rprun.linux import libc
+
 # include/linux/splice.h
 SPLICE_F_NONBLOCK = 2
 
-_libc = ctypes.CDLL(None, use_errno=True)
 # ssize_t tee(int fd_in, int fd_out, size_t len, unsigned int flags);
-_libc.tee.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint)
-_libc.tee.restype = ctypes.c_ssize_t
+libc.handle.tee.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_size_t, ctypes.c_uint)
+libc.handle.tee.restype = ctypes.c_ssize_t
 
 
 def peek(source: int, size: int) -> bytes:
@@ -23,10 +24,9 @@ def peek(source: int, size: int) -> bytes:
     """
     read, write = os.pipe()
     try:
-        count: int = _libc.tee(source, write, size, SPLICE_F_NONBLOCK)
+        count: int = libc.handle.tee(source, write, size, SPLICE_F_NONBLOCK)
         if count < 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+            raise libc.last_error()
         return os.read(read, count) if count else b""
     finally:
         os.close(read)

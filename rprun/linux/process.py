@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
+
+from rprun.linux import libc
 
 # include/uapi/linux/prctl.h
 PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
-_libc = ctypes.CDLL(None, use_errno=True)
 # int prctl(int option, unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5);
-_libc.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
-_libc.prctl.restype = ctypes.c_int
+libc.handle.prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+libc.handle.prctl.restype = ctypes.c_int
 
 
 def set_child_subreaper() -> None:
@@ -34,6 +34,5 @@ def set_no_new_privs() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
+    if libc.handle.prctl(option, value, 0, 0, 0) != 0:
+        raise libc.last_error()

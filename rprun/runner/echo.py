@@ -30,9 +30,9 @@ _READ_SIZE = 4096
 _LAST_CONTROL = b"\x1f"
 
 
-def relay(loop: Loop, keyboard: Keyboard, pump: TerminalPump, goes_on: Callable[[], bool]) -> None:
-    """Run the loop as long as `goes_on` says so, with a short cut between this keyboard and this screen."""
-    while goes_on():
+def relay(loop: Loop, keyboard: Keyboard, pump: TerminalPump, done: Callable[[], bool]) -> None:
+    """Run the loop until `done` says so, with a short cut between this keyboard and this screen."""
+    while not done():
         keys, screen = keyboard.plain_fd(), pump.plain_fd()
         if keys >= 0 and screen >= 0 and loop.can_wait():
             loop.handle(_relay_plain(loop.wait, keyboard, keys, pump, screen))

@@ -149,9 +149,9 @@ class Execution:
 
             self._feed = StdinFeed(self.loop, self.ends.pty, source, self.note)
 
-    def goes_on(self) -> bool:
-        """Tell whether the command has not been reaped yet."""
-        return self.status is None
+    def has_been_reaped(self) -> bool:
+        """Tell whether the command has ended and its status is known, or known to be lost."""
+        return self.status is not None
 
     def stop_waiting(self) -> None:
         """The command has ended and nobody wants to wait for its descendants any longer."""

@@ -152,17 +152,14 @@ class Job:
                 self._on_shown_otherwise,
             )
 
-    def relay_until_reaped(self) -> None:
-        """Run the loop until the command has been reaped."""
+    def relay_keys(self) -> None:
+        """Run the loop until the command has been reaped, with a short cut for its keys; not if it has no keyboard."""
         execution, keyboard = self.execution, self.keyboard
         if keyboard is not None:
             from rprun.runner.echo import relay
 
             screen = next(pump for pump in execution.ends.terminals if pump.pty is keyboard.pty)
-            relay(execution.loop, keyboard, screen, execution.goes_on)
-        turn = execution.loop.turn
-        while execution.status is None:
-            turn()
+            relay(execution.loop, keyboard, screen, execution.has_been_reaped)
 
     def _open_keyboard(self, terminal: Terminal, pty: Pty) -> None:
         from rprun.runner.keyboard import Keyboard

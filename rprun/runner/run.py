@@ -231,8 +231,8 @@ class Run:
         if execution is None:
             raise UsageError("the run has not begun")
         if self._settle_events is None and self._job is not None:
-            self._job.relay_until_reaped()
-        self._turn_until(lambda: execution.status is not None)
+            self._job.relay_keys()
+        self._turn_until(execution.has_been_reaped)
         if self._policy == "kill" and not execution.alone:
             self.end_tree()
         self._turn_until(execution.ended)

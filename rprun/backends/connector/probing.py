@@ -12,6 +12,7 @@ from select import POLLIN, poll
 from time import monotonic
 
 from rprun.backends.seccomp import probing as seccomp_probing
+from rprun.backends.seccomp.probing import REMEDY
 from rprun.linux.connector import COMM, EXIT, FORK, Connector
 from rprun.observe.categories import CapabilitySupport, EventCategory
 
@@ -35,7 +36,6 @@ _SILENT = (
     "the kernel told nothing of a process that started and ended: it does so only in the initial pid and user "
     "namespaces, from Linux 6.6 on; " + _OUTSIDE
 )
-_REMEDY = "try again with more processes and descriptors allowed (ulimit -u, ulimit -n)"
 
 
 def try_out() -> str:
@@ -43,7 +43,7 @@ def try_out() -> str:
     try:
         connector = Connector(FORK | EXIT)
     except OSError as error:
-        return _REASONS.get(error.errno or 0, f"the proc connector cannot be opened: {error.strerror}; {_REMEDY}")
+        return _REASONS.get(error.errno or 0, f"the proc connector cannot be opened: {error.strerror}; {REMEDY}")
     try:
         pid = os.fork()
         if pid == 0:
@@ -51,7 +51,7 @@ def try_out() -> str:
         os.waitpid(pid, 0)
         return "" if _heard(connector, pid) else _SILENT
     except OSError as error:
-        return f"it could not be tried out: {error.strerror}; {_REMEDY}"
+        return f"it could not be tried out: {error.strerror}; {REMEDY}"
     finally:
         connector.close()
 
@@ -88,7 +88,6 @@ def _heard(connector: Connector, pid: int) -> bool:
 
 
 _found: list[str] = []
-_filters: list[seccomp_probing.Answer] = []
 
 
 def refusal() -> str:
@@ -100,13 +99,12 @@ def refusal() -> str:
 
 def seccomp_filter() -> seccomp_probing.Answer:
     """Return what a filter could add: path, arguments and directory of each program as they were asked for."""
-    if not _filters:
-        try:
-            _filters.append(seccomp_probing.try_out())
-        except OSError as error:
-            _filters.append(seccomp_probing.Answer())
-            _filters[0].refused = error.errno or errno.EAGAIN
-    return _filters[0]
+    try:
+        return seccomp_probing.found()
+    except OSError as error:
+        lacking = seccomp_probing.Answer()
+        lacking.refused = error.errno or errno.EAGAIN
+        return lacking
 
 
 def answer() -> tuple[CapabilitySupport, str]:

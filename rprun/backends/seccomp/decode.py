@@ -110,7 +110,11 @@ def _absolute(seen: record.Record, index: int) -> bytes | None:
     base, path = blobs[index], blobs[index + 1]
     if not base or path is None:
         return path if base is not None and path else None
-    return (base if base != b"/" else b"") + b"/" + path if path else None
+    return _below(base, path) if path else None
+
+
+def _below(directory: bytes, path: bytes) -> bytes:
+    return (directory if directory != b"/" else b"") + b"/" + path
 
 
 def _open(call: calls.Call, seen: record.Record) -> list[Event]:
@@ -203,7 +207,7 @@ def _unix_path(path: bytes, base: bytes | None) -> bytes | None:
     path = path.partition(b"\0")[0]
     if path[:1] == b"/" or base == b"":
         return path
-    return None if base is None else (base if base != b"/" else b"") + b"/" + path
+    return None if base is None else _below(base, path)
 
 
 def _inet_address(family: int | None, address: bytes | None) -> tuple[str | None, int | None]:

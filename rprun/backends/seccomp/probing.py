@@ -122,17 +122,26 @@ def _supervise(channel: socket.socket, pid: int, answer: Answer) -> None:
 _found: list[Answer] = []
 
 
-def answer(category: EventCategory) -> tuple[CapabilitySupport, str]:
-    """Return how much of a category can be seen here, and why no more; found out once in the life of this process."""
+def found() -> Answer:
+    """Return what `try_out` has found; it does so once in the life of this process.
+
+    Raises:
+        OSError: as `try_out`; the next call tries again.
+    """
     if not _found:
-        try:
-            _found.append(try_out())
-        except OSError as error:
-            return CapabilitySupport.UNAVAILABLE, f"it could not be tried out: {error.strerror}; {_REMEDY}"
-    return judge(_found[0], category)
+        _found.append(try_out())
+    return _found[0]
 
 
-_REMEDY = "try again with more processes and descriptors allowed (ulimit -u, ulimit -n)"
+def answer(category: EventCategory) -> tuple[CapabilitySupport, str]:
+    """Return how much of a category can be seen here, and why no more."""
+    try:
+        return judge(found(), category)
+    except OSError as error:
+        return CapabilitySupport.UNAVAILABLE, f"it could not be tried out: {error.strerror}; {REMEDY}"
+
+
+REMEDY = "try again with more processes and descriptors allowed (ulimit -u, ulimit -n)"
 
 
 def judge(found: Answer, category: EventCategory) -> tuple[CapabilitySupport, str]:
