@@ -35,18 +35,16 @@ PROCESS_STARTED = struct.Struct("=iiq")
 class Processes:
     """Finds the process of a thread, and tells rprun of each new one."""
 
-    def __init__(self, ring: Ring, control: socket.socket, wake: int, forget: Callable[[int], None]) -> None:
+    def __init__(self, ring: Ring, control: socket.socket, forget: Callable[[int], None]) -> None:
         """Know nobody yet.
 
         Args:
             ring: for the records.
             control: non-blocking, to rprun; for the pidfds.
-            wake: eventfd of rprun's.
             forget: called with the number of a process that has ended.
         """
         self._ring = ring
         self._control = control
-        self._wake = wake
         self._on_forgotten = forget
         # Descriptor of a process's pidfd by its number, and the other way round.
         self._pidfds: dict[int, int] = {}
@@ -91,15 +89,11 @@ class Processes:
             except OSError:
                 # rprun is gone or far behind: nobody will learn how this process ends.
                 self._ring.lose()
-            self._publish()
+            self._ring.publish()
         else:
             # Nor will its end be told.
             self._ring.lose()
         return tid
-
-    def _publish(self) -> None:
-        if self._ring.publish():
-            os.eventfd_write(self._wake, 1)
 
     def _tell_without_pidfd(self, process: int) -> None:
         """Tell of a process for which no descriptor is left here (see ulimit -n): how it ends is lost."""
@@ -107,7 +101,7 @@ class Processes:
             self._unwatched.add(process)
             self._ring.lose()
             if self._ring.put(PROCESS_STARTED.pack(process, -1, time_ns())):
-                self._publish()
+                self._ring.publish()
 
     def watch(self, descriptor: int, process: int) -> None:
         """Know a process by its pidfd, which is closed here once it has ended."""

@@ -38,19 +38,20 @@ class Ring:
 
     Attributes:
         fd: its memfd, for a process that is to map it too; close-on-exec.
+        bell: an eventfd that is rung when something is published and the reader sleeps; close-on-exec.
         memory: the mapping; the request is at `REQUEST_OFFSET`.
     """
 
-    def __init__(self, fd: int = -1) -> None:
+    def __init__(self, fd: int = -1, bell: int = -1) -> None:
         """Make the shared memory, or map that of another process.
 
         Raises:
             OSError: no memory, or no descriptor left.
         """
         if fd < 0:
-            fd = os.memfd_create("rprun-observation", os.MFD_CLOEXEC)
-            os.ftruncate(fd, _HEADER_SIZE + DATA_SIZE)
+            fd, bell = _make()
         self.fd = fd
+        self.bell = bell
         self.memory = mmap.mmap(fd, _HEADER_SIZE + DATA_SIZE)
         self._words = memoryview(self.memory)[:REQUEST_OFFSET].cast("Q")
         self._data = memoryview(self.memory)[_HEADER_SIZE:]
@@ -79,14 +80,13 @@ class Ring:
         self._placed = written + skipped + size
         return True
 
-    def publish(self) -> bool:
-        """Make what was put visible; True when the reader sleeps and must be woken."""
+    def publish(self) -> None:
+        """Make what was put visible, and wake the reader if it sleeps."""
         words = self._words
         words[_WRITTEN] = self._placed
         if words[_ASLEEP]:
             words[_ASLEEP] = 0
-            return True
-        return False
+            os.eventfd_write(self.bell, 1)
 
     def take_back(self) -> None:
         """Forget what was put and not published."""
@@ -133,6 +133,10 @@ class Ring:
         """Say whether the reader wants to be woken."""
         self._words[_ASLEEP] = asleep
 
+    def silence(self) -> None:
+        """Take note that the bell has been rung."""
+        os.eventfd_read(self.bell)
+
     def close_for_reading(self) -> None:
         """Say that nobody will read any more."""
         self._words[_CLOSED] = 1
@@ -155,4 +159,15 @@ class Ring:
             pass
         if self.fd >= 0:
             os.close(self.fd)
-            self.fd = -1
+            os.close(self.bell)
+            self.fd = self.bell = -1
+
+
+def _make() -> tuple[int, int]:
+    fd = os.memfd_create("rprun-observation", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, _HEADER_SIZE + DATA_SIZE)
+        return fd, os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    except OSError:
+        os.close(fd)
+        raise

@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from rprun.backends.seccomp.spawn import main; main(sys.argv[2:])"
 
 
-def start(ring: Ring, source: int, control: int, wake: int, known: Mapping[int, int] | None = None) -> int:
+def start(ring: Ring, source: int, control: int, known: Mapping[int, int] | None = None) -> int:
     """Start a supervisor; return its pid.
 
     Args:
         ring: as for `supervisor.serve`.
         source: where the listener will come from, or, with `known`, the listener itself.
         control: as for `supervisor.serve`.
-        wake: the same.
         known: given where it takes over from one that was killed: see `supervisor.resume`.
 
     Raises:
@@ -44,12 +43,12 @@ def start(ring: Ring, source: int, control: int, wake: int, known: Mapping[int, 
         try:
             pid = os.fork()
             if pid == 0:
-                _be(ring, source, control, wake, known)
+                _be(ring, source, control, known)
         finally:
             pthread_sigmask(SIG_SETMASK, before)
         return pid
     root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
-    passed = (ring.fd, source, control, wake)
+    passed = (ring.fd, ring.bell, source, control)
     processes = [] if known is None else ["resume", *(f"{each}:{number}" for each, number in known.items())]
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _PROGRAM, root, *map(str, passed), *processes],
@@ -62,22 +61,22 @@ def start(ring: Ring, source: int, control: int, wake: int, known: Mapping[int, 
 
 def main(arguments: list[str]) -> None:
     """Be the supervisor. Called in the fresh interpreter only."""
-    ring, source, control, wake = map(int, arguments[:4])
+    memory, bell, source, control = map(int, arguments[:4])
     known = None
     if arguments[4:]:
         words = (word.partition(":") for word in arguments[5:])
         known = {int(descriptor): int(process) for descriptor, _, process in words}
-    for descriptor in (ring, source, control, wake, *(known or ())):
+    for descriptor in (memory, bell, source, control, *(known or ())):
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - the call takes it so
-    _be(Ring(ring), source, control, wake, known)
+    _be(Ring(memory, bell), source, control, known)
 
 
-def _be(ring: Ring, source: int, control: int, wake: int, known: Mapping[int, int] | None) -> NoReturn:
+def _be(ring: Ring, source: int, control: int, known: Mapping[int, int] | None) -> NoReturn:
     from rprun.backends.seccomp import supervisor
 
     if known is None:
-        supervisor.serve(ring, source, control, wake)
-    supervisor.resume(ring, source, control, wake, known)
+        supervisor.serve(ring, source, control)
+    supervisor.resume(ring, source, control, known)
 
 
 def reap(pid: int) -> None:

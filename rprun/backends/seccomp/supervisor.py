@@ -44,7 +44,7 @@ _DESCRIPTOR = struct.Struct("=i")
 NOBODY = b"nobody"
 
 
-def serve(ring: Ring, channel: int, control: int, wake: int) -> NoReturn:
+def serve(ring: Ring, channel: int, control: int) -> NoReturn:
     """Be the supervisor: get the listener, answer until nobody is left who could ask.
 
     Must be called in a process of its own, single-threaded.
@@ -53,35 +53,33 @@ def serve(ring: Ring, channel: int, control: int, wake: int) -> NoReturn:
         ring: shared with rprun.
         channel: where the listener comes from (see `rprun.linux.listener`).
         control: SOCK_SEQPACKET socket to rprun: the listener, the word on how it was installed, and pidfds.
-        wake: eventfd of rprun's that is written to when the reader of the ring sleeps.
     """
     status = 1
     try:
-        detach((ring.fd, channel, control, wake))
+        detach((ring.fd, ring.bell, channel, control))
         listener = _pass_on_listener(channel, control)
         if listener >= 0:
-            Supervisor(ring, listener, control, wake).run()
+            Supervisor(ring, listener, control).run()
         status = 0
     finally:
         os._exit(status)
 
 
-def resume(ring: Ring, listener: int, control: int, wake: int, known: Mapping[int, int]) -> NoReturn:
+def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) -> NoReturn:
     """Be the supervisor that takes over from one that was killed.
 
     Args:
         ring: as for `serve`.
         listener: rprun's.
         control: as for `serve`.
-        wake: the same.
         known: descriptors, as pidfds, of the processes that rprun knows of, and their numbers.
     """
     status = 1
     try:
-        detach((ring.fd, listener, control, wake, *known))
+        detach((ring.fd, ring.bell, listener, control, *known))
         # What the other one had placed and not published is not there.
         ring.take_back()
-        supervisor = Supervisor(ring, listener, control, wake)
+        supervisor = Supervisor(ring, listener, control)
         for descriptor, process in known.items():
             supervisor.processes.watch(descriptor, process)
         supervisor.run()
@@ -136,15 +134,14 @@ class Supervisor:
         processes: those of the tree.
     """
 
-    def __init__(self, ring: Ring, listener: int, control: int, wake: int) -> None:
+    def __init__(self, ring: Ring, listener: int, control: int) -> None:
         self._ring = ring
         self._listener = listener
-        self._wake = wake
         to_rprun = socket.socket(fileno=control)
         to_rprun.setblocking(False)  # noqa: FBT003 - the call takes it so
         capture = Capture()
         self._capture = capture.capture
-        self.processes = Processes(ring, to_rprun, wake, capture.forget)
+        self.processes = Processes(ring, to_rprun, capture.forget)
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.
         self._receive_ends = _tells_numbers()
         seccomp.set_sync_wake_up(listener)
@@ -185,8 +182,8 @@ class Supervisor:
                 # It was interrupted and has not happened; if it is restarted, there is a second notification.
                 ring.take_back()
                 continue
-            if noted and ring.publish():
-                os.eventfd_write(self._wake, 1)
+            if noted:
+                ring.publish()
 
     def _note(self, arch: int, number: int, arguments: list[int], tid: int) -> bool:
         """Place a record of the call in the ring; False where there is none to be published."""

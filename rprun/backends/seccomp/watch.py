@@ -18,7 +18,6 @@ assert sys.platform == "linux"
 import os
 import select
 import socket
-from functools import partial
 from time import monotonic, sleep
 
 from rprun.backends.seccomp import probing, spawn
@@ -87,13 +86,11 @@ class Watch:
         self._opened.append(self._ring.close)
         self._timer = Timer()
         self._opened.append(self._timer.close)
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._opened.append(partial(os.close, self._wake))
         self._epoll = select.epoll()
         self._opened.append(self._epoll.close)
         self._lives = Lives(self._emitter, self._categories, self._epoll)
         self._opened.append(self._lives.close)
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._ring.bell, select.EPOLLIN)
         self._epoll.register(self._timer.fd, select.EPOLLIN)
         # The supervisor's end stays open here until the listener has arrived: it waits there for whoever is the
         # supervisor by then.
@@ -113,7 +110,7 @@ class Watch:
         ours.setblocking(False)  # noqa: FBT003 - the call takes it so
         try:
             with theirs:
-                self._supervisor = spawn.start(self._ring, source, theirs.fileno(), self._wake, known)
+                self._supervisor = spawn.start(self._ring, source, theirs.fileno(), known)
             self._epoll.register(ours, select.EPOLLIN)
         except OSError:
             ours.close()
@@ -140,9 +137,9 @@ class Watch:
         """Emit at most so many records; True when there are more."""
         ended: list[tuple[int, int, Process | None]] = []
         for descriptor, events in self._epoll.poll(0):
-            if descriptor == self._wake:
+            if descriptor == self._ring.bell:
                 self._asleep = False
-                os.eventfd_read(self._wake)
+                self._ring.silence()
             elif descriptor == self._timer.fd:
                 self._timer.clear()
                 self._fill_vacancy()
