@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from running import children_of, kill_quietly, stat_fields
 
@@ -31,6 +32,9 @@ ENDING = 10.0
 
 def pytest_configure() -> None:
     """Start from signals as a terminal gives them: nohup(1) and background jobs ignore some for all their children."""
+    # A busy machine makes no test wrong: to build its table of characters takes hypothesis a second there.
+    hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    hypothesis.settings.load_profile("busy")
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

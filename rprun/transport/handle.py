@@ -46,15 +46,19 @@ class Monitor:
         Raises:
             OSError: no more processes or descriptors.
         """
-        control_read, control_write = os.pipe()
-        reports_read, reports_write = os.pipe()
+        (control_read, control_write), (reports_read, reports_write) = pipes = _open_pipes(2)
         before = block_all_signals()
-        pid = os.fork()
-        if pid == 0:
-            os.close(control_write)
-            os.close(reports_read)
-            serve(launch, control_read, reports_write)
-        _restore_mask(before)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                os.close(control_write)
+                os.close(reports_read)
+                serve(launch, control_read, reports_write)
+        except OSError:
+            _close_pipes(pipes)
+            raise
+        finally:
+            _restore_mask(before)
         os.close(control_read)
         os.close(reports_write)
         return cls(pid, control_write, reports_read)
@@ -66,9 +70,19 @@ class Monitor:
         Raises:
             OSError: no more processes or descriptors.
         """
-        from rprun.transport.remote import start
+        from rprun.transport.remote import send, start
 
-        return cls(*start(launch))
+        pipes = _open_pipes(3)
+        (control_read, control_write), (reports_read, reports_write), (launch_read, launch_write) = pipes
+        try:
+            pid = start(launch, control_read, reports_write, launch_read)
+        except BaseException:
+            _close_pipes(pipes)
+            raise
+        for descriptor in (control_read, reports_write, launch_read):
+            os.close(descriptor)
+        send(launch, launch_write)
+        return cls(pid, control_write, reports_read)
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when a report waits."""
@@ -120,6 +134,23 @@ class Monitor:
                 # Reaped by somebody else's waitpid(-1), or SIGCHLD is ignored in this program.
                 pass
             self.pid = 0
+
+
+def _open_pipes(count: int) -> list[tuple[int, int]]:
+    pipes: list[tuple[int, int]] = []
+    try:
+        while len(pipes) < count:
+            pipes.append(os.pipe())
+    except OSError:
+        _close_pipes(pipes)
+        raise
+    return pipes
+
+
+def _close_pipes(pipes: list[tuple[int, int]]) -> None:
+    for read, write in pipes:
+        os.close(read)
+        os.close(write)
 
 
 def _restore_mask(mask: set[int]) -> None:

@@ -91,7 +91,7 @@ def through_typer(words: list[str]) -> RunOptions | int | str:
             return str(error)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(arguments())
 def test_parsers_agree(words: list[str]) -> None:
     """The start-up parser gives what Typer gives, and nothing exactly where Typer gives no run."""

@@ -16,7 +16,7 @@ if sys.platform != "linux":
     pytest.skip("needs Linux", allow_module_level=True)
 
 from children import NOBODY, exit_code, forked
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rprun.linux import libc, memory, process, syscalls
@@ -76,7 +76,6 @@ def test_a_string_that_runs_into_nothing(region: Region, length: int) -> None:
     assert memory.read_string(os.getpid(), address, 1 << 20) == (b"z" * length, False)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 3 * PAGE),
     st.integers(0, PAGE),

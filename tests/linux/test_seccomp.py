@@ -19,7 +19,7 @@ if sys.platform != "linux":
     pytest.skip("needs Linux", allow_module_level=True)
 
 from children import CAP_SYS_ADMIN, NOBODY, compiled, exit_code, has_capability, status_field, watched
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rprun.linux import libc, seccomp, syscalls
@@ -61,7 +61,6 @@ def verdict(program: bytes, arch: int, number: int, arguments: tuple[int, ...] =
 numbers = st.frozensets(st.integers(0, 600), max_size=150)
 
 
-@settings(deadline=None)
 @given(numbers, numbers, st.lists(st.integers(0, 700), max_size=20))
 def test_a_filter_notifies_of_what_it_was_told(
     first: frozenset[int], second: frozenset[int], others: list[int]
@@ -75,7 +74,6 @@ def test_a_filter_notifies_of_what_it_was_told(
             assert seen <= {0, 4}
 
 
-@settings(deadline=None)
 @given(numbers.filter(bool), st.integers(0, 5), st.sampled_from((0, 1, 1 << 31, 1 << 32, 1 << 63, 5 << 32)))
 def test_an_argument_that_is_zero(chosen: frozenset[int], index: int, value: int) -> None:
     """A call that counts only with an argument is looked at closely, as far as its ABI has bits; others are not."""

@@ -307,30 +307,13 @@ class _Sight:
         for event in events:
             kind, pid, timestamp_ms, fields = event
             if kind is _K.EXEC:
-                self._keep(pid, timestamp_ms, fields)
-            else:
+                fields.pop("attempt", None)
+                self.attempts.add(pid, timestamp_ms * 1_000_000, fields)
+            elif kind is _K.UNOBSERVED and fields["category"] == EventCategory.PROCESS:
+                # Processes are observed all the same.
+                self.works = False
+            elif kind not in (_K.DESCENDANT_STARTED, _K.DESCENDANT_EXITED):
                 self._held.append(event)
-
-    def _keep(self, pid: int, timestamp_ms: int, fields: dict[str, Any]) -> None:
-        fields.pop("attempt", None)
-        self.attempts.add(pid, timestamp_ms * 1_000_000, fields)
-
-    def emit(
-        self,
-        kind: ObserverEventKind | str,
-        pid: int,
-        category: EventCategory | str | None = None,
-        timestamp_ms: int | None = None,
-        **fields: Any,
-    ) -> None:
-        """Take an event of the filter's as `Emitter.emit` does."""
-        if kind == _K.EXEC:
-            self._keep(pid, timestamp_ms or 0, fields)
-        elif kind == _K.UNOBSERVED and category == EventCategory.PROCESS:
-            # Processes are observed all the same.
-            self.works = False
-        elif kind not in (_K.DESCENDANT_STARTED, _K.DESCENDANT_EXITED):
-            self._emitter.emit(kind, pid, category, timestamp_ms, **fields)
 
 
 def _read_program(process: int) -> dict[str, Any]:

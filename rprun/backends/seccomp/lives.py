@@ -20,6 +20,8 @@ import select
 from rprun.backends.seccomp.processes import PROCESS_STARTED
 from rprun.linux import pidfd
 from rprun.observe.categories import EventCategory
+from rprun.observe.events import now_ms
+from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     # A process: its number, and the time of the record that tells of it, in nanoseconds since the Unix epoch.
     Process = tuple[int, int]
 
+_K = ObserverEventKind
 _EDGE = select.EPOLLIN | select.EPOLLET
 
 
@@ -86,7 +89,7 @@ class Lives:
         self._started[pid] = time_ns
         if self._is_told_of(pid):
             ppid = parent if parent > 0 else None
-            self._emitter.emit("descendant-started", pid, timestamp_ms=time_ns // 1_000_000, ppid=ppid)
+            self._emitter.emit_all([(_K.DESCENDANT_STARTED, pid, time_ns // 1_000_000, {"ppid": ppid})])
         if (pid, time_ns) in self._ended_early:
             self._tell_end(pid, self._ended_early.pop((pid, time_ns)))
 
@@ -137,4 +140,4 @@ class Lives:
     def _tell_end(self, pid: int, code: int | None) -> None:
         del self._started[pid]
         if self._is_told_of(pid):
-            self._emitter.emit("descendant-exited", pid, exit_code=code)
+            self._emitter.emit_all([(_K.DESCENDANT_EXITED, pid, now_ms(), {"exit_code": code})])

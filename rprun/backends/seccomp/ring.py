@@ -24,6 +24,7 @@ import os
 # Enough for some 50,000 records of the usual size: several seconds of a busy build.
 DATA_SIZE = 1 << 23
 _HEADER_SIZE = mmap.PAGESIZE
+_SIZE = _HEADER_SIZE + DATA_SIZE
 REQUEST_OFFSET = 1024
 # Indexes of the shared words: positions count bytes ever written or read.
 _WRITTEN, _READ, _LOST, _ASLEEP, _CLOSED = range(5)
@@ -48,11 +49,7 @@ class Ring:
         Raises:
             OSError: no memory, or no descriptor left.
         """
-        if fd < 0:
-            fd, bell = _make()
-        self.fd = fd
-        self.bell = bell
-        self.memory = mmap.mmap(fd, _HEADER_SIZE + DATA_SIZE)
+        self.fd, self.bell, self.memory = _make() if fd < 0 else (fd, bell, mmap.mmap(fd, _SIZE))
         self._words = memoryview(self.memory)[:REQUEST_OFFSET].cast("Q")
         self._data = memoryview(self.memory)[_HEADER_SIZE:]
         self._lengths = self._data.cast("Q")
@@ -163,11 +160,15 @@ class Ring:
             self.fd = self.bell = -1
 
 
-def _make() -> tuple[int, int]:
-    fd = os.memfd_create("rprun-observation", os.MFD_CLOEXEC)
+def _make() -> tuple[int, int, mmap.mmap]:
+    made: list[int] = []
     try:
-        os.ftruncate(fd, _HEADER_SIZE + DATA_SIZE)
-        return fd, os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        made.append(os.memfd_create("rprun-observation", os.MFD_CLOEXEC))
+        os.ftruncate(made[0], _SIZE)
+        made.append(os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+        # It takes a descriptor of its own.
+        return made[0], made[1], mmap.mmap(made[0], _SIZE)
     except OSError:
-        os.close(fd)
+        for fd in made:
+            os.close(fd)
         raise

@@ -7,19 +7,16 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import subprocess
 import threading
 from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 
+from rprun import interpreter
 from rprun.backends.seccomp.ring import Ring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
-
-# -I and -S: nothing of the caller's Python settings or site packages reaches this interpreter.
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); from rprun.backends.seccomp.spawn import main; main(sys.argv[2:])"
 
 
 def start(ring: Ring, source: int, control: int, known: Mapping[int, int] | None = None) -> int:
@@ -47,16 +44,9 @@ def start(ring: Ring, source: int, control: int, known: Mapping[int, int] | None
         finally:
             pthread_sigmask(SIG_SETMASK, before)
         return pid
-    root = os.path.abspath(os.path.join(os.path.dirname(__file__), *[os.pardir] * 3))
     passed = (ring.fd, ring.bell, source, control)
     processes = [] if known is None else ["resume", *(f"{each}:{number}" for each, number in known.items())]
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _PROGRAM, root, *map(str, passed), *processes],
-        pass_fds=(*passed, *(known or ())),
-    )
-    # Popen would warn about a child that nobody waited for; `reap` does that.
-    process.returncode = 0
-    return process.pid
+    return interpreter.start(__name__, [*map(str, passed), *processes], (*passed, *(known or ())))
 
 
 def main(arguments: list[str]) -> None:
@@ -66,8 +56,7 @@ def main(arguments: list[str]) -> None:
     if arguments[4:]:
         words = (word.partition(":") for word in arguments[5:])
         known = {int(descriptor): int(process) for descriptor, _, process in words}
-    for descriptor in (memory, bell, source, control, *(known or ())):
-        os.set_inheritable(descriptor, False)  # noqa: FBT003 - the call takes it so
+    interpreter.keep_to_itself((memory, bell, source, control, *(known or ())))
     _be(Ring(memory, bell), source, control, known)
 
 

@@ -30,6 +30,7 @@ from rprun.linux import seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
+from rprun.observe.events import now_ms
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -46,6 +47,7 @@ _LOOK_BACK = 0.01
 # Seconds between two looks at what the supervisor has in hand, at the end.
 _GLANCE = 0.0002
 _MANY = 1024
+_K = ObserverEventKind
 
 
 class Watch:
@@ -183,7 +185,7 @@ class Watch:
         for record in records:
             if len(record) != PROCESS_STARTED.size:
                 decoded = decode(record)
-                if self._takes_privilege and decoded and decoded[0][0] is ObserverEventKind.EXEC:
+                if self._takes_privilege and decoded and decoded[0][0] is _K.EXEC:
                     self._warn(record)
                 events += decoded
                 continue
@@ -193,9 +195,9 @@ class Watch:
         emit_all(events)
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
         if lost:
-            self._emitter.emit("lost", self._command, self._categories[0], count=lost)
+            self._emit(_K.LOST, self._categories[0], count=lost)
         if self._unwatched and EventCategory.PROCESS in self._categories:
-            self._emitter.emit("lost", self._command, EventCategory.PROCESS, count=self._unwatched)
+            self._emit(_K.LOST, EventCategory.PROCESS, count=self._unwatched)
         self._unwatched = 0
         return len(records)
 
@@ -237,7 +239,11 @@ class Watch:
         """The kernel refused the filter after all, which the probe had not foreseen."""
         reason, self._refused = probing.refusal(self._refused), 0
         for category in self._categories:
-            self._emitter.emit("unobserved", self._command, category, backend="seccomp-user-notify", reason=reason)
+            self._emit(_K.UNOBSERVED, category, backend="seccomp-user-notify", reason=reason)
+
+    def _emit(self, kind: ObserverEventKind, category: EventCategory, **fields: object) -> None:
+        """Emit a record that is about the whole tree."""
+        self._emitter.emit_all([(kind, self._command, now_ms(), {"category": category, **fields})])
 
     def _on_supervisor_gone(self, control: socket.socket) -> None:
         self._epoll.unregister(control)
