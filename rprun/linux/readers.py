@@ -1,7 +1,6 @@
 """Who is waiting in read(2) for a terminal: /proc says in which system call a process sleeps, and on what.
 
-/proc/PID/stat (proc_pid_stat(5)) has the session, /proc/PID/syscall (proc_pid_syscall(5)) the call's number and its
-arguments, for processes that this one may trace: its own user's, and under Yama's restriction its descendants.
+It says so of processes that this one may trace: its own user's, and under Yama's restriction its descendants.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ import sys
 assert sys.platform != "win32"
 
 import os
+
+from rprun.linux import procfs
 
 # read(2): arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
 _READ = {"x86_64": b"0", "aarch64": b"63", "riscv64": b"63"}
@@ -26,33 +27,12 @@ def somebody_reads(session: int, terminal: str) -> bool:
     number = _READ.get(os.uname().machine)
     if number is None:
         return False
-    return any(_reads(pid, number, terminal) for pid in _members(session))
+    names = (terminal.encode(), b"/dev/tty")
+    return any(_reads(process, number, names) for process in procfs.processes() if procfs.session(process) == session)
 
 
-def _members(session: int) -> list[str]:
-    members = []
-    for pid in os.listdir("/proc"):
-        if pid.isdigit():
-            # The command name before it may hold anything, a closing parenthesis too.
-            fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-            if len(fields) > 3 and int(fields[3]) == session:
-                members.append(pid)
-    return members
-
-
-def _reads(pid: str, number: bytes, terminal: str) -> bool:
-    call = _content(f"/proc/{pid}/syscall").split()
+def _reads(process: int, number: bytes, names: tuple[bytes, ...]) -> bool:
+    call = procfs.system_call(process)
     if len(call) < 2 or call[0] != number:
         return False
-    try:
-        return os.readlink(f"/proc/{pid}/fd/{int(call[1], 16)}") in (terminal, "/dev/tty")
-    except OSError:
-        return False
-
-
-def _content(path: str) -> bytes:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except OSError:
-        return b""
+    return procfs.link(process, f"fd/{int(call[1], 16)}") in names

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from json.encoder import encode_basestring
 
-from rprun.observe.fields import BASE64, to_text
+from rprun.observe.fields import BASE64, SharedFields, to_text
 from rprun.observe.kinds import FIELDS, ObserverEventKind, category_of
 
 TYPE_CHECKING = False
@@ -34,7 +34,18 @@ def write(kind: ObserverEventKind, seq: int, pid: int, timestamp_ms: int, fields
     head = _HEADS.get(kind)
     if head is None or type(seq) is not int or type(pid) is not int or type(timestamp_ms) is not int:
         return None
-    parts = [f'{{"seq":{seq}{head}{pid},"timestamp_ms":{timestamp_ms}']
+    if type(fields) is SharedFields:
+        rest = fields.json
+        if rest is None:
+            rest = fields.json = _write_fields(fields)
+    else:
+        rest = _write_fields(fields)
+    return None if rest is None else f'{{"seq":{seq}{head}{pid},"timestamp_ms":{timestamp_ms}{rest}'
+
+
+def _write_fields(fields: dict[str, object]) -> str | None:
+    """Gives what comes behind the fields that every event has, with the brace at the end."""
+    parts: list[str] = []
     add = parts.append
     try:
         for name, value in fields.items():

@@ -72,9 +72,18 @@ class CategoryCapability:
 
 
 class ObserverCapabilities:
-    """The whole matrix, negotiated on the host as it is now. Immutable."""
+    """The whole matrix, negotiated on the host as it is now. Immutable.
+
+    The backends of a category are asked when its row is looked at for the first time in the life of the process: to try
+    one out can take a while, and what a run does not observe need not be.
+    """
 
     __slots__ = ("_candidates", "_chosen")
+
+    _chosen: dict[EventCategory, CategoryCapability]
+    """Those that this matrix alone has; of other categories it has what `negotiate_row` gives."""
+    _candidates: tuple[CategoryCapability, ...] | None
+    """None for those of the host."""
 
     def __init__(self, chosen: Iterable[CategoryCapability], candidates: Iterable[CategoryCapability] = ()) -> None:
         """Makes a matrix of given rows; `negotiate` is how it is normally come by.
@@ -91,11 +100,11 @@ class ObserverCapabilities:
 
     @classmethod
     def negotiate(cls, backends: Forced | None = None) -> ObserverCapabilities:
-        """Asks every candidate backend of this host and keeps the answers for the life of the process.
+        """Gives the matrix of this host, whose answers are kept for the life of the process.
 
         Args:
             backends: the names of backends by category, each to be taken whatever it can see; its row then has its
-                name and its own answer, also where that is `unavailable`.
+                name and its own answer, also where that is `unavailable`. These are asked at once.
 
         Raises:
             UsageError: a category has no backend of that name.
@@ -104,7 +113,9 @@ class ObserverCapabilities:
         forced = in_order(backends or {})
         matrix = _negotiated.get((HERE, forced))
         if matrix is None:
-            matrix = cls._forced(dict(forced)) if forced else cls._best()
+            matrix = cls.__new__(cls)
+            matrix._chosen = {category: _row(choose(category, HERE, name)) for category, name in forced}
+            matrix._candidates = None
             # setdefault, so that of two threads that get here at once both return the same matrix.
             matrix = _negotiated.setdefault((HERE, forced), matrix)
         return matrix
@@ -112,41 +123,24 @@ class ObserverCapabilities:
     @classmethod
     def negotiate_row(cls, category: EventCategory) -> CategoryCapability:
         """Asks the candidate backends of one category only: to observe a start and an end needs no probe of others."""
-        row = _rows.get((HERE, category))
-        if row is None:
-            matrix = _negotiated.get((HERE, ()))
-            row = matrix.category(category) if matrix is not None else _row(choose(category, HERE))
-            row = _rows.setdefault((HERE, category), row)
-        return row
-
-    @classmethod
-    def _best(cls) -> ObserverCapabilities:
-        choices = [choose(category, HERE) for category in EventCategory.ALL]
-        chosen = [_row(choice) for choice in choices]
-        answers = [CategoryCapability(c.category, a.support, a.backend, a.reason) for c in choices for a in c.answers]
-        return cls(chosen, answers)
-
-    @classmethod
-    def _forced(cls, forced: dict[EventCategory, str]) -> ObserverCapabilities:
-        # Before anything else is probed: a name that does not exist is the caller's mistake.
-        choices = [choose(category, HERE, name) for category, name in forced.items()]
-        best = cls.negotiate()
-        rows = {row.category: row for row in best.categories()}
-        for c in choices:
-            rows[c.category] = _row(c)
-        return cls(rows.values(), best.candidates())
+        return _row(_best(category))
 
     def categories(self) -> tuple[CategoryCapability, ...]:
         """Gives the rows in `EventCategory.ALL` order."""
-        return tuple(self._chosen.values())
+        return tuple(map(self.category, EventCategory.ALL))
 
     def candidates(self) -> tuple[CategoryCapability, ...]:
         """Gives every candidate backend of every category with its own probe's answer, best first."""
-        return self._candidates
+        if self._candidates is not None:
+            return self._candidates
+        choices = map(_best, EventCategory.ALL)
+        return tuple(CategoryCapability(c.category, a.support, a.backend, a.reason) for c in choices for a in c.answers)
 
     def category(self, category: EventCategory | str) -> CategoryCapability:
         """Gives the row of one category."""
-        return self._chosen[EventCategory(category)]
+        category = EventCategory(category)
+        row = self._chosen.get(category)
+        return row if row is not None else self.negotiate_row(category)
 
     def support(self, category: EventCategory | str) -> CapabilitySupport:
         """Says how much of a category can be seen."""
@@ -203,8 +197,13 @@ def _row(choice: Choice) -> CategoryCapability:
     return CategoryCapability(choice.category, choice.support, choice.backend or NO_BACKEND, choice.reason)
 
 
-# The rows that were negotiated by themselves, by platform.
-_rows: dict[tuple[str, EventCategory], CategoryCapability] = {}
+def _best(category: EventCategory) -> Choice:
+    choice = _choices.get((HERE, category))
+    # setdefault, so that of two threads that get here at once both go by the same answers.
+    return choice if choice is not None else _choices.setdefault((HERE, category), choose(category, HERE))
 
-# What was negotiated, by platform and forced backends: those of this process, once they have been asked for.
+
+# What was chosen where nothing was forced, by platform; and the matrices, by platform and forced backends: those of
+# this process, once they have been asked for.
+_choices: dict[tuple[str, EventCategory], Choice] = {}
 _negotiated: dict[tuple[str, tuple[tuple[EventCategory, str], ...]], ObserverCapabilities] = {}

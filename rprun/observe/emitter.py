@@ -99,7 +99,7 @@ class Emitter:
         those of the kind, whatever the bytes that were decoded, is what the tests of a decoder prove.
 
         Args:
-            events: kind, process, milliseconds since the Unix epoch, and fields of each. The fields of a `lost` or
+            events: kind, process, nanoseconds since the Unix epoch, and fields of each. The fields of a `lost` or
                 `unobserved` record have its `category` among them. The dict of fields is the emitter's from now on.
 
         Raises:
@@ -108,8 +108,8 @@ class Emitter:
         """
         if self._unobserved:
             # Only where `started` has not been emitted yet.
-            for kind, pid, timestamp_ms, fields in events:
-                self.emit(kind, pid, timestamp_ms=timestamp_ms, **fields)
+            for kind, pid, at_ns, fields in events:
+                self.emit(kind, pid, timestamp_ms=at_ns // 1_000_000, **fields)
             return
         categories = self._own
         made: list[ObserverEvent] = []
@@ -118,13 +118,13 @@ class Emitter:
                 return
             seq = self._seq
             try:
-                for kind, pid, timestamp_ms, fields in events:
+                for kind, pid, at_ns, fields in events:
                     about = categories.get(kind)
                     if about is None:
                         about = category_of(kind) or EventCategory(fields.pop("category", ""))
                         if about not in self._asked:
                             continue
-                    made.append(trust(about, kind, pid, timestamp_ms, seq + 1, fields))
+                    made.append(trust(about, kind, pid, at_ns // 1_000_000, seq + 1, fields))
                     seq += 1
             finally:
                 self._seq = seq

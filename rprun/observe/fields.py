@@ -10,7 +10,7 @@ import binascii
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
     Json: TypeAlias = dict[str, object]
@@ -50,6 +50,20 @@ def to_text(text: str | bytes) -> tuple[str, str | None]:
 
 def _base64(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode()
+
+
+class SharedFields(dict[str, object]):
+    """The fields of several events, which nobody changes any more: their JSON is written once.
+
+    Attributes:
+        json: what is written of them, None before it has been.
+    """
+
+    __slots__ = ("json",)
+
+    def __init__(self, fields: Mapping[str, object]) -> None:
+        super().__init__(fields)
+        self.json: str | None = None
 
 
 class FieldType:

@@ -183,6 +183,34 @@ def test_programs_in_a_row(tmp_path: Path) -> None:
     assert [event["argv"] for event in events] == [chain[index:] for index in range(len(chain))]
 
 
+# Starts itself anew, so many times, each time after an attempt that fails.
+FAILS_BETWEEN = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int count, char **words) {
+    char left[16]; int n = atoi(words[2]);
+    if (n == 0) return 0;
+    sprintf(left, "%d", n - 1);
+    execl(words[1], "no program", words[1], left, (char *) 0);
+    execl("/proc/self/exe", words[0], words[1], left, (char *) 0);
+    return 9;
+}
+"""
+
+
+@HERE
+def test_failures_between_programs_in_a_row(tmp_path: Path) -> None:
+    """Of two attempts within a millisecond, the one that the kernel refused is not taken for the other."""
+    (tmp_path / "odd").write_text("no program")
+    (tmp_path / "odd").chmod(0o755)
+    program = str(compiled(tmp_path, FAILS_BETWEEN, "-static"))
+    events = observed(tmp_path, program, str(tmp_path / "odd"), "100")
+    assert [event["argv"] for event in of(events, "exec")] == [
+        [program, str(tmp_path / "odd"), str(left)] for left in range(100, -1, -1)
+    ]
+
+
 @HERE
 def test_many(tmp_path: Path) -> None:
     """Two hundred processes, one after the other and beside each other: none is missing."""

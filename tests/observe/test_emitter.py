@@ -154,12 +154,14 @@ def test_numbers_rise_in_every_queue_however_many_threads_emit() -> None:
     assert [event.seq for event in subscriber.drain()] == list(range(1, 801))
 
 
+MS = 1_000_000
 Decoded = tuple[ObserverEventKind, int, int, dict[str, Any]]
 
 
 def unlinks(*times: int) -> list[Decoded]:
-    """Makes events as a decoder gives them, one of each time."""
-    return [(ObserverEventKind.FILE_UNLINK, 5, time, {"path": b"/x", "attempt": True}) for time in times]
+    """Makes events as a decoder gives them, one of each time, in milliseconds."""
+    fields = {"path": b"/x", "attempt": True}
+    return [(ObserverEventKind.FILE_UNLINK, 5, time * MS + 999_999, dict(fields)) for time in times]
 
 
 def test_many_at_once_are_as_one_by_one() -> None:
@@ -171,17 +173,22 @@ def test_many_at_once_are_as_one_by_one() -> None:
         emitter.emit("file-rmdir", 4, timestamp_ms=1, path="/y")
         some: list[Decoded] = [
             *unlinks(9, 8),
-            (ObserverEventKind.EXEC, 5, 7, {"path": b"/", "argv": [], "cwd": None}),
-            (ObserverEventKind.LOST, 5, 7, {"category": "network", "count": 2}),
-            (ObserverEventKind.LOST, 5, 7, {"category": "process", "count": 2}),
-            (ObserverEventKind.NET_BIND, 5, 6, {"family": "unix", "protocol": None, "attempt": True, "path": b"@"}),
+            (ObserverEventKind.EXEC, 5, 7 * MS, {"path": b"/", "argv": [], "cwd": None}),
+            (ObserverEventKind.LOST, 5, 7 * MS, {"category": "network", "count": 2}),
+            (ObserverEventKind.LOST, 5, 7 * MS, {"category": "process", "count": 2}),
+            (
+                ObserverEventKind.NET_BIND,
+                5,
+                6 * MS,
+                {"family": "unix", "protocol": None, "attempt": True, "path": b"@"},
+            ),
             *unlinks(5),
         ]
         if at_once:
             emitter.emit_all(iter(some))
         else:
-            for kind, pid, timestamp_ms, fields in some:
-                emitter.emit(kind, pid, timestamp_ms=timestamp_ms, **fields)
+            for kind, pid, at_ns, fields in some:
+                emitter.emit(kind, pid, timestamp_ms=at_ns // MS, **fields)
         emitter.emit("file-rmdir", 4, timestamp_ms=1, path="/y")
         received += [subscriber.drain() for subscriber in subscribers]
     first = received[0]

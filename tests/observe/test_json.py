@@ -13,6 +13,7 @@ from strategies import events
 
 from rprun.observe import _json
 from rprun.observe.events import ObserverEvent, ObserverEventKind, trust
+from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import category_of
 
 ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
@@ -123,3 +124,15 @@ def test_an_attribute_of_another_kind_is_none_of_this() -> None:
     assert not hasattr(event, "exit_code")
     assert not hasattr(event, "nonsense")
     assert getattr(ObserverEvent("file", "file-rename", 1, 1, **{"from": "/a"}), "from") == "/a"
+
+
+@pytest.mark.parametrize("kind", list(ObserverEventKind))
+@given(st.data())
+def test_shared_fields(kind: ObserverEventKind, data: st.DataObject) -> None:
+    """Events that share their fields have the lines that they would have with fields of their own."""
+    first, second = data.draw(events(kind)), data.draw(st.integers(1, 2**31))
+    shared = SharedFields(first.fields)
+    for pid in (first.pid, second):
+        event = trust(first.category, kind, pid, first.timestamp_ms, first.seq, shared)
+        assert event.to_json() == reference(event)
+        assert event.to_json() == event.to_json()

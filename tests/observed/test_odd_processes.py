@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from observing import compile_c, is_privileged, lost, observe, of_kind, python
+from observing import REPEAT, compile_c, is_privileged, lost, observe, of_kind, python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,3 +162,44 @@ def test_many_short_ones(tmp_path: Path) -> None:
     ended = {event["pid"]: event["exit_code"] for event in of_kind(events, "descendant-exited")}
     started = [event["pid"] for event in of_kind(events, "descendant-started")]
     assert [ended[pid] for pid in started] == [i % 7 for i in range(300)]
+
+
+SHARED_MEMORY = """
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    static char path[] = "/nowhere/of the parent";
+    for (int left = atoi(argv[1]); left > 0; left--) {
+        open(path, O_RDONLY);
+        pid_t pid = vfork();
+        if (pid == 0) {
+            /* It has the parent's memory, and so has the parent afterwards. */
+            memcpy(path + sizeof path - 7, " child", 6);
+            open(path, O_RDONLY);
+            execl(argv[0], argv[0], "0", "/nowhere/of the program", (char *)0);
+            _exit(1);
+        }
+        int status;
+        if (waitpid(pid, &status, 0) != pid || status)
+            return 1;
+        memcpy(path + sizeof path - 7, "parent", 6);
+    }
+    for (int number = 2; number < argc; number++)
+        open(argv[number], O_RDONLY);
+    return 0;
+}
+"""
+
+
+def test_whose_memory(tmp_path: Path) -> None:
+    """Each of a parent, its vfork(2) child, and the program of that child is read in its own memory."""
+    program, count = compile_c(tmp_path, SHARED_MEMORY, "-w"), 50 * REPEAT
+    result, events = observe(tmp_path, program, str(count))
+    assert result.returncode == 0
+    paths = [str(event["path"]) for event in of_kind(events, "file-open")]
+    expected = ["/nowhere/of the parent", "/nowhere/of the  child", "/nowhere/of the program"] * count
+    assert [path for path in paths if not path.startswith(("/etc/ld.so", "/lib"))] == expected

@@ -3,8 +3,8 @@
 The filter sees path, argv and directory of every attempt, before the kernel acts; the connector says which process has
 started a program, and when. An attempt that no message confirms before the process's end has failed.
 
-The times of attempts are in whole milliseconds, rounded down, while two execs may be less than one apart. So the time
-only rules out what is too late; and of the attempts that are left, one is spared for each message that follows.
+An attempt is seen before the kernel acts, and the message is made after it: the last attempt in time is the one. Yet
+the times are of two clocks, one of which can be set; so one attempt is spared for each message that follows.
 """
 
 from __future__ import annotations

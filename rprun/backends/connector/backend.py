@@ -21,6 +21,7 @@ from rprun.backends.connector.tree import Tree
 from rprun.backends.interface import Backend, Probe
 from rprun.backends.seccomp.backend import SeccompUserNotify
 from rprun.errors import RprunError
+from rprun.linux import procfs
 from rprun.linux.connector import EXEC, EXIT, FORK, Connector, Message
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
@@ -41,6 +42,8 @@ _LAG = 20_000_000
 _GATHER = 0.005
 # Seconds until what has not come is looked for again, at the end.
 _GLANCE = 0.002
+# Looks at both clocks, one of which is not interrupted in between.
+_LOOKS = 3
 # Events that wait for being emitted; beyond, the socket fills up, and then the kernel drops.
 _BOUND = 65536
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
@@ -122,7 +125,7 @@ class ProcConnector(Backend):
         until = monotonic_ns() - (_LAG if joined else 0)
         if self._deliver(limit, until):
             return True
-        pause = (self._waiting[0][0] - until) / 1e9 if self._waiting else 0.0
+        pause = max((self._waiting[0][0] - until) / 1e9, _GATHER) if self._waiting else 0.0
         if self._sight is not None and self._sight.holds():
             pause = min(pause or _GATHER, _GATHER)
         if has_read and joined:
@@ -142,25 +145,22 @@ class ProcConnector(Backend):
         if self._filter is not None and self._filter.deliver(limit):
             # What the filter saw of an exec must be known before the exec is emitted.
             return True
-        waiting, since_epoch = self._waiting, time_ns() - monotonic_ns()
+        waiting, since_epoch = self._waiting, _since_epoch()
         while waiting and waiting[0][0] <= until_ns:
             if limit <= 0:
                 return True
             at_ns, kind, pid, known = waiting.popleft()
             if sight is not None:
-                # Times are in milliseconds: of one, a process's start comes first and its end comes last.
-                before = (at_ns + since_epoch) // 1_000_000 - (kind is not _K.DESCENDANT_EXITED)
-                limit -= sight.pass_on(before)
-            limit -= self._emit(at_ns, kind, pid, known)
+                limit -= sight.pass_on(at_ns + since_epoch)
+            limit -= self._emit(at_ns + since_epoch, kind, pid, known)
         if sight is not None:
-            sight.pass_on((until_ns + since_epoch) // 1_000_000)
+            sight.pass_on(until_ns + since_epoch)
         return False
 
-    def _emit(self, at_ns: int, kind: ObserverEventKind, pid: int, known: Any) -> int:
-        """Emit one; returns how many events that made."""
+    def _emit(self, time: int, kind: ObserverEventKind, pid: int, known: Any) -> int:
+        """Emit one that happened at a time in nanoseconds since the Unix epoch; returns how many events that made."""
         assert self._emitter is not None
-        emit, time = self._emitter.emit, at_ns + time_ns() - monotonic_ns()
-        stamp = time // 1_000_000
+        emit, stamp = self._emitter.emit, time // 1_000_000
         if kind is _K.DESCENDANT_STARTED:
             emit(kind, pid, timestamp_ms=stamp, ppid=known)
         elif kind is _K.EXEC:
@@ -288,11 +288,11 @@ class _Sight:
         """Tell whether something waits to be passed on."""
         return bool(self._held)
 
-    def pass_on(self, until_ms: int) -> int:
+    def pass_on(self, until_ns: int) -> int:
         """Emit what the filter saw up to that time; return how many events that was."""
         held = self._held
         due: list[Event] = []
-        while held and held[0][2] <= until_ms:
+        while held and held[0][2] <= until_ns:
             due.append(held.popleft())
         if due:
             self._emitter.emit_all(due)
@@ -305,10 +305,10 @@ class _Sight:
     def emit_all(self, events: Iterable[Event]) -> None:
         """Take events of the filter's as `Emitter.emit_all` does."""
         for event in events:
-            kind, pid, timestamp_ms, fields = event
+            kind, pid, at_ns, fields = event
             if kind is _K.EXEC:
                 fields.pop("attempt", None)
-                self.attempts.add(pid, timestamp_ms * 1_000_000, fields)
+                self.attempts.add(pid, at_ns, fields)
             elif kind is _K.UNOBSERVED and fields["category"] == EventCategory.PROCESS:
                 # Processes are observed all the same.
                 self.works = False
@@ -316,20 +316,16 @@ class _Sight:
                 self._held.append(event)
 
 
+def _since_epoch() -> int:
+    """Return what a time of CLOCK_MONOTONIC lacks of nanoseconds since the Unix epoch."""
+    # A look that is interrupted in the middle finds too little.
+    return max(time_ns() - monotonic_ns() for _ in range(_LOOKS))
+
+
 def _read_program(process: int) -> dict[str, Any]:
     """Return path, argv and directory of what a process runs now; None for what cannot be read any more."""
-    argv: list[bytes] | None = None
-    try:
-        with open(f"/proc/{process}/cmdline", "rb") as stream:
-            # Empty for a zombie.
-            argv = stream.read().split(b"\0")[:-1] or None
-    except OSError:
-        pass
-    return {"path": _link(process, "exe"), "argv": argv, "cwd": _link(process, "cwd")}
-
-
-def _link(process: int, name: str) -> bytes | None:
-    try:
-        return os.readlink(b"/proc/%d/%s" % (process, name.encode()))
-    except OSError:
-        return None
+    return {
+        "path": procfs.link(process, "exe"),
+        "argv": procfs.command_line(process),
+        "cwd": procfs.link(process, "cwd"),
+    }

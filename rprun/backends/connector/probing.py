@@ -18,6 +18,7 @@ from rprun.observe.categories import CapabilitySupport, EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import NoReturn
 
 # Seconds that the messages may take, beyond the child's life.
@@ -45,15 +46,18 @@ def try_out() -> str:
     except OSError as error:
         return _REASONS.get(error.errno or 0, f"the proc connector cannot be opened: {error.strerror}; {REMEDY}")
     try:
-        pid = os.fork()
-        if pid == 0:
-            _take_another_name()
+        pid = seccomp_probing.start_child(_take_another_name, __name__)
         os.waitpid(pid, 0)
         return "" if _heard(connector, pid) else _SILENT
     except OSError as error:
         return f"it could not be tried out: {error.strerror}; {REMEDY}"
     finally:
         connector.close()
+
+
+def main(_arguments: Sequence[str]) -> NoReturn:
+    """Be the child. Called in the fresh interpreter only."""
+    _take_another_name()
 
 
 def _take_another_name() -> NoReturn:

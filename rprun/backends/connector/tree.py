@@ -17,7 +17,7 @@ import sys
 
 assert sys.platform == "linux"
 
-import os
+from rprun.linux import procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Tree:
         threads = self._threads.get(process)
         if threads is None or thread not in threads:
             return None
-        if process in self._taken_over and _lives(process, thread):
+        if process in self._taken_over and procfs.lives(process, thread):
             # The message is of the thread that had this number before, and comes late.
             return None
         threads.remove(thread)
@@ -90,13 +90,13 @@ class Tree:
 
     def is_settled(self) -> bool:
         """Tell whether there is a message of the end of every thread that has ended."""
-        return all(_lives(process, thread) for process, threads in self._threads.items() for thread in threads)
+        return all(procfs.lives(process, thread) for process, threads in self._threads.items() for thread in threads)
 
     def ended(self) -> list[int]:
         """Return processes that have ended without a message, after messages were dropped; the living are set right."""
         found = []
         for process, threads in self._threads.items():
-            alive = {thread for thread in _numbers(f"/proc/{process}/task") if _lives(process, thread)}
+            alive = {thread for thread in procfs.threads(process) if procfs.lives(process, thread)}
             if alive:
                 threads.clear()
                 threads.update(alive)
@@ -108,36 +108,8 @@ class Tree:
         """Take in living descendants whose fork messages were dropped; yields (process, parent), parents first."""
         waiting = list(self._threads)
         for parent in waiting:
-            for child in _children(parent):
+            for child in procfs.children(parent):
                 if child not in self._threads:
-                    self._threads[child] = set(_numbers(f"/proc/{child}/task")) or {child}
+                    self._threads[child] = set(procfs.threads(child)) or {child}
                     waiting.append(child)
                     yield child, parent
-
-
-def _lives(process: int, thread: int) -> bool:
-    """Tell whether a thread exists and has not ended (proc_pid_stat(5), field 3)."""
-    try:
-        with open(f"/proc/{process}/task/{thread}/stat", "rb") as stream:
-            return stream.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
-    except (OSError, IndexError):
-        return False
-
-
-def _numbers(directory: str) -> list[int]:
-    try:
-        return [int(name) for name in os.listdir(directory)]
-    except OSError:
-        return []
-
-
-def _children(process: int) -> list[int]:
-    """Return the children of all threads of a process (proc_tid_children(5)); none where the kernel cannot tell."""
-    found: list[int] = []
-    for thread in _numbers(f"/proc/{process}/task"):
-        try:
-            with open(f"/proc/{process}/task/{thread}/children", "rb") as stream:
-                found += map(int, stream.read().split())
-        except OSError:
-            continue
-    return found

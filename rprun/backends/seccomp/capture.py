@@ -27,7 +27,8 @@ from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.record import ABSENT, CUT, EXISTS, LIMIT, WHOLE, pack_captured, pack_path
 from rprun.backends.seccomp.sockets import Peers
-from rprun.linux.memory import Reader
+from rprun.linux.kept_memory import KeptMemory
+from rprun.linux.memory import FIRST_CHUNK, Reader
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -64,6 +65,8 @@ class Capture:
     def __init__(self) -> None:
         self._reader = Reader()
         self._string = self._reader.string
+        self._memory = KeptMemory()
+        self._open_memory = self._memory.descriptors
         self._peers = Peers(self._reader, self._link)
         self._view = _view_of("self")
         # Process -> whether it sees the files that this one sees.
@@ -96,6 +99,7 @@ class Capture:
     def forget(self, tgid: int) -> None:
         """Forget what is known of a process, which has ended."""
         self._shared.pop(tgid, None)
+        self._memory.forget(tgid)
         self._with_rings.discard(tgid)
 
     def _handler(self, call: calls.Call | None, *, short: bool) -> Handler:
@@ -124,11 +128,8 @@ class Capture:
         return self._opened(_AT_FDCWD, arguments[0], os.O_CREAT, tid, tgid)
 
     def _opened(self, directory: int, address: int, flags: int, tid: int, tgid: int) -> bytes:
-        try:
-            path, whole = self._string(tid, address, _PATH_MAX)
-        except OSError:
-            return _UNREADABLE
-        if not whole:
+        path = self._text(tid, tgid, address)
+        if path is None:
             return _UNREADABLE
         if path[:1] == b"/":
             # Most of all calls come this way. So the usual one, a plain path of a known process, is written out.
@@ -153,7 +154,7 @@ class Capture:
             flags, resolve, marks = 0, -1, 0
         else:
             marks = WHOLE
-        path = self._text(tid, arguments[1])
+        path = self._text(tid, tgid, arguments[1])
         rooted = resolve != -1 and bool(resolve & _RESOLVE_IN_ROOT)
         base: bytes | None = b""
         if path is not None and (path[:1] != b"/" or rooted):
@@ -171,7 +172,7 @@ class Capture:
             if place == calls.DESCRIPTOR:
                 blobs += (b"", self._descriptor(tid, tgid, arguments[directory]))
             elif directory == calls.TEXT:
-                blobs += (b"", self._text(tid, arguments[place]))
+                blobs += (b"", self._text(tid, tgid, arguments[place]))
             else:
                 # Only the first path of linkat may be empty.
                 empty_path = flags & _AT_EMPTY_PATH and not blobs
@@ -183,7 +184,7 @@ class Capture:
         self, tid: int, tgid: int, directory: int, address: int, *, may_be_empty: bool
     ) -> tuple[bytes | None, bytes | None]:
         """Return the directory a path is relative to, b"" where it is not, and the path."""
-        path = b"" if may_be_empty and address == 0 else self._text(tid, address)
+        path = b"" if may_be_empty and address == 0 else self._text(tid, tgid, address)
         if path is None or path[:1] == b"/":
             return b"", path
         if path == b"" and may_be_empty:
@@ -195,6 +196,13 @@ class Capture:
     def _exec(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
         # Programs that change their root, as chroot(8) does, mostly do it to execute another.
         self._shared.pop(tgid, None)
+        try:
+            return self._program(call, arguments, tid, tgid, short=short)
+        finally:
+            # Only now: what has been read here was the memory of the program before.
+            self._memory.expect_exec(tgid)
+
+    def _program(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
         directory, place = call.paths[0]
         number = _AT_FDCWD if directory == calls.CWD else arguments[directory]
         empty_path = call.flags is not None and bool(arguments[call.flags] & _AT_EMPTY_PATH)
@@ -280,10 +288,18 @@ class Capture:
 
     # -- texts and directories
 
-    def _text(self, tid: int, address: int) -> bytes | None:
+    def _text(self, tid: int, tgid: int, address: int) -> bytes | None:
+        memory = self._open_memory.get(tgid)
         try:
+            if memory is not None:
+                text = os.pread(memory, FIRST_CHUNK, address)
+                end = text.find(0)
+                if end >= 0:
+                    return text[:end]
+            else:
+                self._memory.open(tid, tgid)
             text, whole = self._string(tid, address, _PATH_MAX)
-        except OSError:
+        except (OSError, OverflowError):
             return None
         return text if whole else None
 

@@ -17,6 +17,7 @@ from time import time_ns
 
 from rprun.backends.seccomp import calls, record
 from rprun.observe.categories import EventCategory
+from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import ObserverEventKind, category_of
 
 TYPE_CHECKING = False
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     Fields: TypeAlias = dict[str, Any]
-    # Kind, process, milliseconds since the Unix epoch, fields.
+    # Kind, process, nanoseconds since the Unix epoch, fields.
     Event: TypeAlias = tuple[ObserverEventKind, int, int, Fields]
 
 _K = ObserverEventKind
@@ -62,25 +63,45 @@ UNOBSERVED_REASON = (
 
 
 def decode(data: bytes) -> list[Event]:
-    """Return the events of a record: kind, process, time in milliseconds, fields; never raises.
+    """Return the events of a record: kind, process, time in nanoseconds, fields; never raises.
 
     A search along PATH that finds no program, a connect that only takes the peer away, and a message on a connected
     socket are no events. The fields of `lost`, for what cannot be decoded, and of `unobserved`, for a process's first
     io_uring, are led by their `category`, which these kinds do not have by themselves. A call that may be of any
     category is lost for each.
     """
+    register = _OPENS.get(data[:8])
+    if register is None:
+        return _decode(data)
+    # Programs open the same files over and over: most of all records say what another one has said already.
+    what = record.what(data, register)
+    fields = _opened.get(what)
+    if fields is not None:
+        tgid, at_ns = record.who(data)
+        return [(_K.FILE_OPEN, tgid, at_ns, fields)]
+    events = _decode(data)
+    if events and events[0][0] is _K.FILE_OPEN:
+        if len(_opened) >= _MOST_OPENED:
+            _opened.clear()
+        kind, pid, at_ns, found = events[0]
+        fields = _opened[what] = SharedFields(found)
+        return [(kind, pid, at_ns, fields)]
+    return events
+
+
+def _decode(data: bytes) -> list[Event]:
     try:
         seen = record.unpack(data)
     except ValueError:
-        return _lost(0, time_ns() // 1_000_000)
+        return _lost(0, time_ns())
     call = calls.find(seen.arch, seen.number, seen.arguments[0])
     if call is None:
         known = calls.is_socketcall(seen.arch, seen.number)
-        return [] if known else _lost(seen.tgid, _time(seen))
+        return [] if known else _lost(seen.tgid, seen.time_ns)
     try:
         return _DECODERS[call.kind](call, seen)
     except Exception:  # noqa: BLE001 - what a process has written must not end the run
-        return _lost(seen.tgid, _time(seen), (category_of(call.kind) or EventCategory.FILE,))
+        return _lost(seen.tgid, seen.time_ns, (category_of(call.kind) or EventCategory.FILE,))
 
 
 def is_set_id(seen: record.Record) -> bool:
@@ -92,14 +113,10 @@ def is_set_id(seen: record.Record) -> bool:
 
 def _lost(
     pid: int,
-    timestamp: int,
+    at_ns: int,
     categories: Sequence[EventCategory] = (EventCategory.FILE, EventCategory.NETWORK, EventCategory.PROCESS),
 ) -> list[Event]:
-    return [(_K.LOST, pid, timestamp, {"category": category, "count": 1}) for category in categories]
-
-
-def _time(seen: record.Record) -> int:
-    return seen.time_ns // 1_000_000
+    return [(_K.LOST, pid, at_ns, {"category": category, "count": 1}) for category in categories]
 
 
 def _absolute(seen: record.Record, index: int) -> bytes | None:
@@ -134,20 +151,20 @@ def _open(call: calls.Call, seen: record.Record) -> list[Event]:
     }
     if seen.marks & (record.EXISTS | record.ABSENT):
         fields["exists"] = bool(seen.marks & record.EXISTS)
-    return [(_K.FILE_OPEN, seen.tgid, _time(seen), fields)]
+    return [(_K.FILE_OPEN, seen.tgid, seen.time_ns, fields)]
 
 
 def _one_path(call: calls.Call, seen: record.Record) -> list[Event]:
     kind = call.kind
     if call.name == "unlinkat" and seen.arguments[2] & _AT_REMOVEDIR:
         kind = _K.FILE_RMDIR
-    return [(kind, seen.tgid, _time(seen), {"path": _absolute(seen, 0), "attempt": True})]
+    return [(kind, seen.tgid, seen.time_ns, {"path": _absolute(seen, 0), "attempt": True})]
 
 
 def _two_paths(call: calls.Call, seen: record.Record) -> list[Event]:
     # The text of a symbolic link is no path here: it stays as it is, also if it is empty.
     old = seen.blobs[1] if call.paths[0][0] == calls.TEXT and len(seen.blobs) > 1 else _absolute(seen, 0)
-    return [(call.kind, seen.tgid, _time(seen), {"from": old, "to": _absolute(seen, 2), "attempt": True})]
+    return [(call.kind, seen.tgid, seen.time_ns, {"from": old, "to": _absolute(seen, 2), "attempt": True})]
 
 
 def _exec(_call: calls.Call, seen: record.Record) -> list[Event]:
@@ -161,7 +178,9 @@ def _exec(_call: calls.Call, seen: record.Record) -> list[Event]:
         words = [*argv.split(b"\0")[:-1]]
         if seen.marks & record.CUT:
             words.append(None)  # There was more.
-    return [(_K.EXEC, seen.tgid, _time(seen), {"path": _absolute(seen, 0), "argv": words, "cwd": cwd, "attempt": True})]
+    return [
+        (_K.EXEC, seen.tgid, seen.time_ns, {"path": _absolute(seen, 0), "argv": words, "cwd": cwd, "attempt": True})
+    ]
 
 
 def _network(call: calls.Call, seen: record.Record) -> list[Event]:
@@ -186,7 +205,7 @@ def _network(call: calls.Call, seen: record.Record) -> list[Event]:
             fields["path"] = None if address is None else _unix_path(address[2:], base)
         else:
             fields["address"], fields["port"] = _inet_address(family, address)
-        events.append((call.kind, seen.tgid, _time(seen), fields))
+        events.append((call.kind, seen.tgid, seen.time_ns, fields))
     return events
 
 
@@ -227,7 +246,7 @@ def _inet_address(family: int | None, address: bytes | None) -> tuple[str | None
 def _unobserved(_call: calls.Call, seen: record.Record) -> list[Event]:
     categories = calls.BYPASSED if seen.marks & record.WHOLE else ()
     said = {"backend": UNOBSERVED_BACKEND, "reason": UNOBSERVED_REASON}
-    return [(_K.UNOBSERVED, seen.tgid, _time(seen), {"category": category, **said}) for category in categories]
+    return [(_K.UNOBSERVED, seen.tgid, seen.time_ns, {"category": category, **said}) for category in categories]
 
 
 _DECODERS: dict[ObserverEventKind, Callable[[calls.Call, record.Record], list[Event]]] = {
@@ -249,3 +268,13 @@ _DECODERS: dict[ObserverEventKind, Callable[[calls.Call, record.Record], list[Ev
     _K.FILE_CHMOD: _one_path,
     _K.FILE_CHOWN: _one_path,
 }
+
+# Of the calls that open a file and have its flags in a register: which one that is; by the start of a record.
+_OPENS = {
+    record.start(arch, number): call.flags
+    for (arch, number), call in calls.BY_NUMBER.items()
+    if call is not None and call.kind is _K.FILE_OPEN and call.flags is not None
+}
+# The fields of what has been opened.
+_opened: dict[tuple[bytes, bytes, bytes], SharedFields] = {}
+_MOST_OPENED = 2048

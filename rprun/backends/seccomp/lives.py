@@ -16,11 +16,11 @@ assert sys.platform == "linux"
 
 import os
 import select
+from time import time_ns as now_ns
 
 from rprun.backends.seccomp.processes import PROCESS_STARTED
 from rprun.linux import pidfd
 from rprun.observe.categories import EventCategory
-from rprun.observe.events import now_ms
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -89,7 +89,7 @@ class Lives:
         self._started[pid] = time_ns
         if self._is_told_of(pid):
             ppid = parent if parent > 0 else None
-            self._emitter.emit_all([(_K.DESCENDANT_STARTED, pid, time_ns // 1_000_000, {"ppid": ppid})])
+            self._emitter.emit_all([(_K.DESCENDANT_STARTED, pid, time_ns, {"ppid": ppid})])
         if (pid, time_ns) in self._ended_early:
             self._tell_end(pid, self._ended_early.pop((pid, time_ns)))
 
@@ -140,4 +140,4 @@ class Lives:
     def _tell_end(self, pid: int, code: int | None) -> None:
         del self._started[pid]
         if self._is_told_of(pid):
-            self._emitter.emit_all([(_K.DESCENDANT_EXITED, pid, now_ms(), {"exit_code": code})])
+            self._emitter.emit_all([(_K.DESCENDANT_EXITED, pid, now_ns(), {"exit_code": code})])

@@ -9,14 +9,18 @@ assert sys.platform == "linux"
 import errno
 import os
 import socket
+import threading
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 from select import POLLIN, poll
 
+from rprun import interpreter
 from rprun.linux import memory, pidfd, seccomp, syscalls
 from rprun.linux.listener import FAILED, install_and_send
 from rprun.observe.categories import CapabilitySupport, EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
 # Milliseconds that the child's call may take to arrive, on however slow a machine.
@@ -55,34 +59,71 @@ def try_out() -> Answer:
     """
     answer = Answer()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
-    if pid == 0:
+
+    def body() -> None:
+        # It would keep the listener alive, and this child waiting for ever, if the parent were killed.
         ours.close()
-        _be_observed(theirs)
-    theirs.close()
+        _be_observed(theirs.fileno())
+
     with ours:
+        with theirs:
+            pid = start_child(body, __name__, (theirs.fileno(),))
         try:
             descriptor = pidfd.open_process(pid)
         except OSError:
             descriptor = -1
         try:
-            _supervise(ours, pid, answer)
+            try:
+                _supervise(ours, pid, answer)
+            finally:
+                _, status = os.waitpid(pid, 0)
+            answer.exit_status = descriptor >= 0 and pidfd.exit_status(descriptor) == status
         finally:
-            _, status = os.waitpid(pid, 0)
             if descriptor >= 0:
-                answer.exit_status = pidfd.exit_status(descriptor) == status
                 os.close(descriptor)
     answer.works = answer.works and status == 0
     return answer
 
 
-def _be_observed(channel: socket.socket) -> NoReturn:
+def start_child(body: Callable[[], object], module: str, descriptors: Sequence[int] = ()) -> int:
+    """Start a child of a probe; return its pid.
+
+    Args:
+        body: what it does where this process has one thread and can be forked; does not return.
+        module: whose `main` does the same in a fresh interpreter, since another thread may hold a lock at a fork.
+        descriptors: what that inherits, and gets as decimal arguments.
+
+    Raises:
+        OSError: no more processes, descriptors or memory.
+    """
+    # It takes no signals: forked, it would run the handlers that this process has.
+    before = pthread_sigmask(SIG_BLOCK, valid_signals())
+    try:
+        if threading.active_count() > 1:
+            return interpreter.start(module, [str(each) for each in descriptors], descriptors)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                body()
+            finally:
+                os._exit(1)
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
+    return pid
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Be the child. Called in the fresh interpreter only."""
+    _be_observed(int(arguments[0]))
+
+
+def _be_observed(channel: int) -> NoReturn:
     status = 1
     try:
         native = syscalls.native() or ""
         traps = {syscalls.AUDIT_ARCH[native]: {syscalls.NUMBERS[native]["openat"]}}
         # The duplicate stays open, so that a supervisor that gives up is not mistaken for one that never was.
-        install_and_send(os.dup(channel.fileno()), traps, {})
+        install_and_send(os.dup(channel), traps, {})
         os.open(_PATH, os.O_RDONLY)
         status = 0
     finally:

@@ -1,7 +1,8 @@
 """The processes of the tree as the supervisor knows them: by the threads that make calls.
 
-A number of a thread or process may come back for another one. What is known of a process is forgotten as soon as its
-pidfd says that it has ended, which is looked at before each use.
+A number of a thread or process may come back for another one. What is known of a process is forgotten when its pidfd
+says that it has ended. That is looked at sooner than a process can end, be waited for, and leave its number to another
+one that makes a call.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import struct
 from errno import EMFILE
 from time import time_ns
 
-from rprun.linux import pidfd
+from rprun.linux import pidfd, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,9 +56,15 @@ class Processes:
 
     def of(self, tid: int) -> int:
         """Return the process that a thread belongs to; a process that is new is told of first."""
+        if tid in self._pidfds:
+            return tid
+        self.forget_ended()
+        return self._identify(tid)
+
+    def forget_ended(self) -> None:
+        """Forget those that have ended. To be called before their numbers can come back."""
         for descriptor, _ in self._ended.poll(0):
             self._forget(descriptor)
-        return tid if tid in self._pidfds else self._identify(tid)
 
     def _forget(self, descriptor: int) -> None:
         self._ended.unregister(descriptor)
@@ -79,7 +86,7 @@ class Processes:
                 self._identify(process)
             return process
         information = pidfd.info(descriptor)
-        parent = information.ppid if information is not None else _status(tid, "PPid")
+        parent = information.ppid if information is not None else procfs.status(tid, "PPid")
         self.watch(descriptor, tid)
         now = time_ns()
         if self._ring.put(PROCESS_STARTED.pack(tid, self._true_parent(parent), now)):
@@ -116,11 +123,11 @@ class Processes:
         """
         if parent in self._pidfds:
             return parent
-        return parent if parent > 1 and _status(parent, "Seccomp_filters") >= self._depth() else -1
+        return parent if parent > 1 and procfs.status(parent, "Seccomp_filters") >= self._depth() else -1
 
     def _depth(self) -> int:
         if self._filters < 0:
-            self._filters = min((_status(process, "Seccomp_filters") for process in self._pidfds), default=0)
+            self._filters = min((procfs.status(process, "Seccomp_filters") for process in self._pidfds), default=0)
         return self._filters
 
 
@@ -129,23 +136,10 @@ def _leader_of(tid: int) -> int:
     try:
         descriptor = pidfd.open_process(tid, thread=True)
     except OSError:
-        leader = _status(tid, "Tgid")
+        leader = procfs.status(tid, "Tgid")
         return leader if leader > 0 else tid
     try:
         information = pidfd.info(descriptor)
     finally:
         os.close(descriptor)
     return information.tgid if information is not None else tid
-
-
-def _status(process: int, field: str) -> int:
-    """Return a number of /proc/PID/status (proc_pid_status(5)), -1 where it cannot be read."""
-    try:
-        with open(f"/proc/{process}/status", "rb") as stream:
-            for line in stream:
-                name, _, value = line.partition(b":")
-                if name == field.encode():
-                    return int(value.split()[0])
-    except (OSError, ValueError, IndexError):
-        pass
-    return -1

@@ -30,6 +30,9 @@ _LENGTH = struct.Struct("=I")
 _PATH = struct.Struct("=HHIQII")
 _ABSENT_BLOB = _LENGTH.pack(UNREADABLE)
 _AT = _HEADER.size + _CAPTURED.size
+_START = struct.Struct("=Ii")
+_WHO = struct.Struct("=iq")
+_WHO_AT, _REGISTERS_AT = 12, 24
 _U32, _U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
@@ -97,6 +100,32 @@ def pack_captured(blobs: Sequence[bytes | None], marks: int = 0, first: int = 0,
 def pack_path(path: bytes, marks: int) -> bytes:
     """Make what `pack_captured((b"", path), marks)` makes, faster: nearly every call has one absolute path."""
     return _PATH.pack(marks, 2, 0, 0, 0, len(path)) + path
+
+
+def start(arch: int, number: int) -> bytes:
+    """Return the first 8 bytes of every record of a call."""
+    return _START.pack(arch, number)
+
+
+def what(record: bytes, register: int) -> tuple[bytes, bytes, bytes]:
+    """Return what in a record is the same whenever the same is done: the call, half of one register, what was captured.
+
+    Args:
+        record: from `pack`.
+        register: the index of the argument whose lower 32 bits matter; of the others, what was captured tells.
+    """
+    at = _REGISTERS_AT + 8 * register
+    return record[:8], record[at : at + 4], record[_HEADER.size :]
+
+
+def who(record: bytes) -> tuple[int, int]:
+    """Return the process and the time of a record: `tgid` and `time_ns`.
+
+    Raises:
+        struct.error: it is too short.
+    """
+    tgid, time_ns = _WHO.unpack_from(record, _WHO_AT)
+    return tgid, time_ns
 
 
 def unpack(record: bytes) -> Record:

@@ -55,27 +55,39 @@ class Ring:
         self._lengths = self._data.cast("Q")
         self._lost_before = 0
         self._placed = self._words[_WRITTEN]
+        self._free_to = 0  # where the room ends of which the writer knows
 
     # -- the writer's side
 
     def put(self, record: bytes) -> bool:
         """Place a record where `publish` will make it visible; False, and one more lost, where there is no room."""
-        words = self._words
-        written = self._placed
-        size = _LENGTH_SIZE + (len(record) + _ALIGN - 1 & -_ALIGN)
-        start = written % DATA_SIZE
+        length = len(record)
+        size = _LENGTH_SIZE + (length + _ALIGN - 1 & -_ALIGN)
+        end = self._placed + size
+        start = self._placed % DATA_SIZE
+        if end > self._free_to or start + size > DATA_SIZE:
+            start = self._make_room(start, size)
+            if start < 0:
+                return False
+            end = self._placed + size
+        self._lengths[start // _ALIGN] = length
+        start += _LENGTH_SIZE
+        self._data[start : start + length] = record
+        self._placed = end
+        return True
+
+    def _make_room(self, start: int, size: int) -> int:
+        """Look for room anew; return where it is, -1 where there is none."""
         skipped = DATA_SIZE - start if start + size > DATA_SIZE else 0
-        if written + skipped + size - words[_READ] > DATA_SIZE:
-            words[_LOST] += 1
-            return False
+        self._free_to = self._words[_READ] + DATA_SIZE
+        if self._placed + skipped + size > self._free_to:
+            self._words[_LOST] += 1
+            return -1
         if skipped:
             self._lengths[start // _ALIGN] = _SKIP
+            self._placed += skipped
             start = 0
-        self._lengths[start // _ALIGN] = len(record)
-        start += _LENGTH_SIZE
-        self._data[start : start + len(record)] = record
-        self._placed = written + skipped + size
-        return True
+        return start
 
     def publish(self) -> None:
         """Make what was put visible, and wake the reader if it sleeps."""

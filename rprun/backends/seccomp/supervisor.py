@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 # What goes along with a message of SCM_RIGHTS.
 _DESCRIPTOR = struct.Struct("=i")
+# Nanoseconds: how long it takes to receive a call that waits already, at most; and between two looks at who has ended,
+# which is less than it takes a process to end, to be waited for, and another to be forked.
+_AT_ONCE = 4_000
+_LOOK_AROUND = 25_000
 # A message to rprun: there is nothing to supervise.
 NOBODY = b"nobody"
 
@@ -139,12 +143,13 @@ class Supervisor:
         self._listener = listener
         to_rprun = socket.socket(fileno=control)
         to_rprun.setblocking(False)  # noqa: FBT003 - the call takes it so
-        capture = Capture()
-        self._capture = capture.capture
-        self.processes = Processes(ring, to_rprun, capture.forget)
+        self._capture = Capture()
+        self.processes = Processes(ring, to_rprun, self._capture.forget)
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.
         self._receive_ends = _tells_numbers()
-        seccomp.set_sync_wake_up(listener)
+        self._is_sync = seccomp.set_sync_wake_up(listener)
+        self._look_at = 0  # when to look around again, as `time_ns`
+        self._closed = False
 
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
@@ -158,10 +163,12 @@ class Supervisor:
         poller = select.poll()
         poller.register(listener, select.POLLIN)
         waits = not self._receive_ends
+        is_sync = self._is_sync
         while True:
             request[:size] = zeros
             if waits and poller.poll()[0][1] & select.POLLHUP:
                 return
+            before = time_ns()
             try:
                 ioctl(listener, receive, request)
             except OSError:
@@ -169,29 +176,42 @@ class Supervisor:
                 if seccomp.is_deserted(listener):
                     return
                 continue
+            now = time_ns()
             notification, tid, _flags, number, arch, _ip, *arguments = unpack(request)
             try:
-                noted = note(arch, number, arguments, tid)
+                noted = note(arch, number, arguments, tid, now)
             except Exception:  # noqa: BLE001 - whatever it is, the call must be answered
                 noted = False
                 ring.lose()
             pack_into(response, 0, notification, 0, 0, go_on)
+            # Where the call waited for this process, and not this process for it, its thread was trapped on another
+            # processor. To have it go on here would leave that one idle.
+            elsewhere = is_sync and now - before < _AT_ONCE
             try:
+                if elsewhere:
+                    seccomp.set_sync_wake_up(listener, on=False)
                 ioctl(listener, send, response)
             except OSError:
                 # It was interrupted and has not happened; if it is restarted, there is a second notification.
                 ring.take_back()
-                continue
+                noted = False
+            if elsewhere:
+                seccomp.set_sync_wake_up(listener)
             if noted:
                 ring.publish()
 
-    def _note(self, arch: int, number: int, arguments: list[int], tid: int) -> bool:
+    def _note(self, arch: int, number: int, arguments: list[int], tid: int, now: int) -> bool:
         """Place a record of the call in the ring; False where there is none to be published."""
-        if self._ring.is_closed():
+        # Both ways: the clock may be set.
+        if not self._look_at - _LOOK_AROUND <= now < self._look_at:
+            self._look_at = now + _LOOK_AROUND
+            self._closed = self._ring.is_closed()
+            self.processes.forget_ended()
+        if self._closed:
             return False
         process = self.processes.of(tid)
-        captured = self._capture(arch, number, arguments, tid, process)
-        return self._ring.put(pack(arch, number, tid, process, time_ns(), arguments, captured))
+        captured = self._capture.capture(arch, number, arguments, tid, process)
+        return self._ring.put(pack(arch, number, tid, process, now, arguments, captured))
 
 
 def _tells_numbers() -> bool:

@@ -18,7 +18,7 @@ assert sys.platform == "linux"
 import os
 import select
 import socket
-from time import monotonic, sleep
+from time import monotonic, sleep, time_ns
 
 from rprun.backends.seccomp import probing, spawn
 from rprun.backends.seccomp.decode import decode, is_set_id
@@ -30,7 +30,6 @@ from rprun.linux import seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
-from rprun.observe.events import now_ms
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -243,7 +242,7 @@ class Watch:
 
     def _emit(self, kind: ObserverEventKind, category: EventCategory, **fields: object) -> None:
         """Emit a record that is about the whole tree."""
-        self._emitter.emit_all([(kind, self._command, now_ms(), {"category": category, **fields})])
+        self._emitter.emit_all([(kind, self._command, time_ns(), {"category": category, **fields})])
 
     def _on_supervisor_gone(self, control: socket.socket) -> None:
         self._epoll.unregister(control)

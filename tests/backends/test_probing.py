@@ -1,0 +1,110 @@
+"""What is found out about the host, and when: beside other threads, and only as far as it is asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("needs Linux", allow_module_level=True)
+
+from running import PATIENCE, clean_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Another thread is busy and has a lock, which a child of a fork would wait for: its owner is not there.
+THREADS = """
+import os, sys, threading
+from rprun import ObserverCapabilities
+from rprun.backends.connector import probing as connector
+from rprun.backends.seccomp import probing as seccomp
+from rprun.observe import capabilities
+
+def negotiate():
+    for cache in (capabilities._choices, capabilities._negotiated, connector._found, seccomp._found):
+        cache.clear()
+    return ObserverCapabilities.negotiate().to_candidate_rows()
+
+def work():
+    with lock:
+        holds.set()
+        while not done.is_set():
+            sum(range(1000))
+
+lock, holds, done, forks = threading.Lock(), threading.Event(), threading.Event(), []
+os.register_at_fork(after_in_child=lock.acquire)
+sys.addaudithook(lambda event, _: forks.append(event) if event == "os.fork" else None)
+before = os.listdir("/proc/self/fd")
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
+holds.wait()
+beside = [negotiate() for _ in range(3)]
+assert not forks, forks
+done.set()
+thread.join()
+alone = negotiate()
+assert forks
+assert beside == [alone] * 3, (beside, alone)
+assert os.listdir("/proc/self/fd") == before
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print(len(alone))
+"""
+
+# Writes a line for each netlink socket that this process opens: the proc connector is the one user.
+NETLINK = """
+import os, socket, sys
+told = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+def note(event, arguments):
+    if event == "socket.__new__" and arguments[1] == socket.AF_NETLINK:
+        os.write(told, b"netlink\\n")
+sys.addaudithook(note)
+from rprun.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_beside_a_busy_thread() -> None:
+    """No Python code runs after a fork there, whatever locks are held; the answers are those of a single thread."""
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 3
+
+
+@pytest.mark.parametrize(
+    ("options", "is_tried"),
+    [
+        (("--observe", "file,network"), False),
+        (("--observe", "file", "--backend", "file=seccomp-user-notify"), False),
+        (("--observe", "process", "--backend", "process=seccomp-user-notify"), False),
+        (("--observe", "lifecycle", "--require", "file"), False),
+        (("--observe", "lifecycle", "--require", "process"), True),
+        (("--observe", "file,process", "--backend", "file=seccomp-user-notify"), True),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_only_what_is_asked_for_is_tried_out(options: tuple[str, ...], is_tried: bool, tmp_path: Path) -> None:
+    """The proc connector, which in containers takes a while, is tried where processes are asked for and it counts."""
+    told = tmp_path / "told"
+    subprocess.run(
+        [sys.executable, "-c", NETLINK, told, *options, "--events", tmp_path / "events", "--", "true"],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=3 * PATIENCE,
+        check=False,
+    )
+    assert (tmp_path / "events").exists() or "--require" in options
+    assert bool(told.read_text()) == is_tried
