@@ -163,7 +163,7 @@ class Supervisor:
         poller = select.poll()
         poller.register(listener, select.POLLIN)
         waits = not self._receive_ends
-        is_sync = self._is_sync
+        is_sync, last = self._is_sync, 0
         while True:
             request[:size] = zeros
             if waits and poller.poll()[0][1] & select.POLLHUP:
@@ -186,7 +186,8 @@ class Supervisor:
             pack_into(response, 0, notification, 0, 0, go_on)
             # Where the call waited for this process, and not this process for it, its thread was trapped on another
             # processor. To have it go on here would leave that one idle.
-            elsewhere = is_sync and now - before < _AT_ONCE
+            elsewhere = is_sync and tid != last and now - before < _AT_ONCE
+            last = tid
             try:
                 if elsewhere:
                     seccomp.set_sync_wake_up(listener, on=False)
