@@ -270,6 +270,13 @@ Modes that a command has set by escape sequences, as for the alternate screen, t
 business: after a command that was killed they stay, as they would have without
 .Nm .
 Nobody answers a terminal query, as for the cursor's place, where no terminal of the user's stands behind the command's.
+.Ss Limits
+.Nm
+itself needs file descriptors, processes and memory: some 15 descriptors, 30 where files, processes or network are
+observed, and one process more, or two.
+Where limits
+.Pq Xr getrlimit 2
+leave less, a command that would run alone is not started, with status 125.
 .Ss Observation
 Everything here is about
 .Ql seccomp-user-notify ,
