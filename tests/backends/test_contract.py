@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
     from contract import Make
 
-BACKENDS: tuple[Make, ...] = (PortableLifecycle,)
+BACKENDS: list[Make] = [PortableLifecycle]
+if sys.platform == "linux":
+    from rprun.backends.seccomp.backend import SeccompUserNotify
+
+    BACKENDS.append(SeccompUserNotify)
 
 
 @pytest.mark.parametrize("make", BACKENDS)

@@ -152,12 +152,15 @@ class Watch:
             self._emit_refusal()
         delivered = self._deliver_records(limit)
         has_more = bool(self._backlog) or self._ring.has_records()
+        room = limit - delivered
         for descriptor, events, process in ended:
-            if has_more:
+            if has_more or room <= 0:
                 self._lives.ask_again(descriptor)
+                has_more = True
             elif process is not None and self._lives.find(descriptor) == process:
                 # Else it has been told by now, or the descriptor is another process's (see `Lives.start`).
                 self._lives.end(descriptor, was_reaped=bool(events & select.EPOLLHUP))
+                room -= 1
         if has_more:
             return True
         self._rest(busy=delivered > 0)
