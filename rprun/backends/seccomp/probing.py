@@ -237,6 +237,7 @@ def refusal(number: int) -> str:
         ),
         errno.ENOSYS: "this kernel has no seccomp filters; it needs Linux 5.5 with CONFIG_SECCOMP_FILTER",
         errno.EACCES: "seccomp filters are forbidden here, even with no_new_privs; ask who runs this container",
+        errno.EMFILE: "no file descriptor was left for a seccomp filter (see ulimit -n)",
         errno.EPERM: "seccomp filters are forbidden here by a security policy; ask who runs this container",
     }
     return reasons.get(number, f"the kernel refused a seccomp filter: {os.strerror(number)}")

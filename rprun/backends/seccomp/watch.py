@@ -89,7 +89,12 @@ class Watch:
         self._opened.append(self._timer.close)
         self._epoll = select.epoll()
         self._opened.append(self._epoll.close)
-        self._lives = Lives(self._emitter, self._categories, self._epoll)
+        # The supervisor's word and the ends of processes: looked at by the clock too while records come.
+        self._others = select.epoll()
+        self._opened.append(self._others.close)
+        self._epoll.register(self._others, select.EPOLLIN)
+        self._hears_others = True
+        self._lives = Lives(self._emitter, self._categories, self._others)
         self._opened.append(self._lives.close)
         self._epoll.register(self._ring.bell, select.EPOLLIN)
         self._epoll.register(self._timer.fd, select.EPOLLIN)
@@ -112,7 +117,7 @@ class Watch:
         try:
             with theirs:
                 self._supervisor = spawn.start(self._ring, source, theirs.fileno(), known)
-            self._epoll.register(ours, select.EPOLLIN)
+            self._others.register(ours, select.EPOLLIN)
         except OSError:
             ours.close()
             raise
@@ -137,14 +142,15 @@ class Watch:
     def deliver(self, limit: int) -> bool:
         """Emit at most so many records; True when there are more."""
         ended: list[tuple[int, int, Process | None]] = []
-        for descriptor, events in self._epoll.poll(0):
+        for descriptor, _ in self._epoll.poll(0):
             if descriptor == self._ring.bell:
                 self._asleep = False
                 self._ring.silence()
             elif descriptor == self._timer.fd:
                 self._timer.clear()
                 self._fill_vacancy()
-            elif self._control is not None and descriptor == self._control.fileno():
+        for descriptor, events in self._others.poll(0):
+            if self._control is not None and descriptor == self._control.fileno():
                 self._take_messages()
             else:
                 ended.append((descriptor, events, self._lives.find(descriptor)))
@@ -172,10 +178,17 @@ class Watch:
             self._ring.sleep(asleep=False)
             self._asleep = False
             self._timer.set(_GATHER)
+            self._hear_others(on=False)
         elif not self._asleep:
             self._ring.sleep(asleep=True)
             self._asleep = True
             self._timer.set(_LOOK_BACK)
+            self._hear_others(on=True)
+
+    def _hear_others(self, *, on: bool) -> None:
+        if on is not self._hears_others:
+            self._hears_others = on
+            self._epoll.modify(self._others, select.EPOLLIN if on else 0)
 
     def _deliver_records(self, limit: int) -> int:
         if self._backlog:
@@ -248,7 +261,7 @@ class Watch:
         self._emitter.emit_all([(kind, self._command, time_ns(), {"category": category, **fields})])
 
     def _on_supervisor_gone(self, control: socket.socket) -> None:
-        self._epoll.unregister(control)
+        self._others.unregister(control)
         control.close()
         self._control = None
         spawn.reap(self._supervisor)
