@@ -95,6 +95,7 @@ class Execution:
         self.on_hangup: Callable[[], None] = _nothing
         self.while_starting: Callable[[], list[tuple[int, Callable[[], None]]]] = list
         self._feed: StdinFeed | None = None
+        self._early: list[tuple[str, list[str]]] = []
         self.waited_enough = False
 
     def start(self) -> None:
@@ -122,7 +123,8 @@ class Execution:
             self._on_report(*reports.pop(0))
         if reports:
             # A short command has ended already. That is dealt with on the loop, once everything has been set up.
-            self.loop.set_timer("early", 0.0, lambda: self._on_early_reports(reports))
+            self._early = reports
+            self.loop.set_timer("early", 0.0, self._take_reports)
         self.loop.watch(monitor.fileno(), READ, self._on_reports)
 
     def _wait_for_start(self, monitor: Monitor) -> None:
@@ -162,11 +164,10 @@ class Execution:
     def _on_reports(self, _event: int) -> None:
         self._take_reports()
 
-    def _on_early_reports(self, reports: list[tuple[str, list[str]]]) -> None:
-        for verb, arguments in reports:
-            self._on_report(verb, arguments)
-
     def _take_reports(self) -> None:
+        early, self._early = self._early, []
+        for verb, arguments in early:
+            self._on_report(verb, arguments)
         if self.monitor is not None:
             for verb, arguments in self.monitor.read(wait=False):
                 self._on_report(verb, arguments)
@@ -225,7 +226,8 @@ class Execution:
         self.monitor.order("state")
         stopped_by, answered = 0, False
         while not answered and self.status is None:
-            for verb, arguments in self.monitor.read(wait=True):
+            early, self._early = self._early, []
+            for verb, arguments in (*early, *self.monitor.read(wait=not early)):
                 # What follows the answer is newer than the answer.
                 if verb in ("state", "stop"):
                     stopped_by = int(arguments[0])

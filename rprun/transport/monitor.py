@@ -107,6 +107,9 @@ class _Monitor:
         while True:
             # Always looked for once before the first wait: the command may have ended before the handler was up.
             self.reap()
+            if self.alone and not self.pid and self.launch.tty < 0:
+                # Nobody is left to be signalled or waited for, nor a terminal to be kept: rprun need not send a word.
+                return 0
             for descriptor, _ in poller.poll():
                 if descriptor == wake_read:
                     os.read(wake_read, 512)
