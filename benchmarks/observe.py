@@ -1,7 +1,7 @@
 """Observation: what it costs a program that opens files all the time, a build, and calls that nobody watches.
 
-A run counts only if it was observed: events that are missing would make it fast. Where rprun says that it lost some,
-the row says how many.
+Each is measured without privilege, whoever runs this, and where eBPF works, by that as well. A run counts only if it
+was observed: missing events would make it fast. Where rprun says that it lost some, the row says how many.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks import workloads
 from benchmarks.measure import FailedError, environment, in_turns, seconds
 from benchmarks.table import Row, absent, compared, duration
 
@@ -30,6 +31,8 @@ _ROUNDS = {False: 5, True: 3}
 
 _WRITE_PROJECT = Path(__file__).resolve().parents[1] / "tests/foreign/workloads/c_build.py"
 _STRACE = "strace -f --seccomp-bpf"
+_WITHOUT_PRIVILEGE = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+_CONNECTIONS = {False: 10_000, True: 1_000}
 
 # What rprun watches for each category, as strace names it; `?` because some architectures lack the older ones.
 _FILE_CALLS = (
@@ -40,62 +43,19 @@ _FILE_CALLS = (
 _PROCESS_CALLS = ("execve", "execveat")
 _NETWORK_CALLS = ("connect", "bind", "listen", "accept", "accept4", "sendto", "sendmsg", "sendmmsg")
 
-_OPEN_C = """\
-#include <fcntl.h>
-#include <stdlib.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-    for (int left = argc > 1 ? atoi(argv[1]) : 0; left > 0; left--) {
-        int file = open("/dev/null", O_RDONLY);
-        if (file < 0)
-            return 1;
-        close(file);
-    }
-    return 0;
-}
-"""
-_OPEN_PYTHON = "import os, sys\nfor _ in range(int(sys.argv[1])):\n    os.close(os.open('/dev/null', os.O_RDONLY))\n"
-
-# It times itself, since what starting rprun takes is not asked here.
-_UNWATCHED_C = """\
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-#include <unistd.h>
-int main(int argc, char **argv)
-{
-    static char room[4096];
-    struct timespec start, end;
-    int zero = open("/dev/zero", O_RDONLY);
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    for (int left = argc > 1 ? atoi(argv[1]) : 0; left > 0; left--) {
-        getppid();
-        if (read(zero, room, sizeof room) != sizeof room)
-            return 1;
-    }
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    printf("%f\\n", end.tv_sec - start.tv_sec + (end.tv_nsec - start.tv_nsec) / 1e9);
-    return 0;
-}
-"""
-_UNWATCHED_PYTHON = """\
-import os, sys, time
-zero = os.open("/dev/zero", os.O_RDONLY)
-start = time.perf_counter()
-for _ in range(int(sys.argv[1])):
-    os.getppid()
-    os.read(zero, 4096)
-print(time.perf_counter() - start)
-"""
+_EBPF = "rprun by eBPF"
 
 
 def rows(programs: Programs, *, quick: bool) -> list[Row]:
     """Compare with the bare program and with strace, which is asked for the same calls."""
     with tempfile.TemporaryDirectory() as scratch:
         bench = _Bench(programs, Path(scratch))
-        return [*_opens(bench, quick=quick), *_build(bench, quick=quick), *_unwatched(bench, quick=quick)]
+        return [
+            *_opens(bench, quick=quick),
+            *_build(bench, quick=quick),
+            *_connections(bench, quick=quick),
+            *_unwatched(bench, quick=quick),
+        ]
 
 
 class _Bench(NamedTuple):
@@ -108,9 +68,19 @@ class _Bench(NamedTuple):
     def events(self) -> Path:
         return self.scratch / "events"
 
-    def rprun(self, categories: str, argv: Sequence[str]) -> list[str]:
+    def rprun(self, categories: str, argv: Sequence[str], *, privileged: bool = False) -> list[str]:
         options = ["--observe", categories, "--json", "--events", str(self.events)]
-        return [self.programs.rprun, *options, "--", *argv]
+        before = [] if privileged or os.geteuid() else _WITHOUT_PRIVILEGE
+        return [*before, self.programs.rprun, *options, "--", *argv]
+
+    def has_ebpf(self) -> bool:
+        """Tell whether eBPF works for who runs this."""
+        done = subprocess.run(
+            [self.programs.rprun, "--backend", "file=ebpf", "--require", "file=partial", "--", "true"],
+            check=False,
+            capture_output=True,
+        )
+        return done.returncode == 0
 
     def strace(self, calls: Sequence[str], argv: Sequence[str]) -> list[str]:
         trace = "trace=" + ",".join(f"?{call}" for call in calls)
@@ -154,7 +124,7 @@ def _opens(bench: _Bench, *, quick: bool) -> list[Row]:
     what, target = f"{count:,} opens, `--observe file`", 0.15
     if not shutil.which("strace"):
         return [absent(what, _STRACE, target)]
-    argv = [*bench.compiled("opens", _OPEN_C, _OPEN_PYTHON), str(count)]
+    argv = [*bench.compiled("opens", workloads.OPEN_C, workloads.OPEN_PYTHON), str(count)]
     losses: list[int] = []
 
     def observed() -> float:
@@ -184,33 +154,56 @@ def _build(bench: _Bench, *, quick: bool) -> list[Row]:
             made.unlink(missing_ok=True)
         return seconds(command)
 
-    def observed() -> float:
-        taken = built(bench.rprun("file,process,network", argv))
+    def observed(*, privileged: bool = False) -> float:
+        taken = built(bench.rprun("file,process,network", argv, privileged=privileged))
         losses.append(bench.lost("exec", _FILES[quick]))
         return taken
 
     contenders: dict[str, Callable[[], float]] = {"rprun": observed, "bare": partial(built, argv)}
+    if bench.has_ebpf():
+        contenders[_EBPF] = partial(observed, privileged=True)
     if shutil.which("strace"):
         calls = (*_FILE_CALLS, *_PROCESS_CALLS, *_NETWORK_CALLS)
         contenders[_STRACE] = partial(built, bench.strace(calls, argv))
     figures = in_turns(contenders, _ROUNDS[quick])
-    whole = compared(what + _said(losses), figures, "bare", 1.35, "s")
+    whole = [compared(what + _said(losses), figures, "bare", 1.35, "s")]
+    if _EBPF in figures:
+        whole.append(compared("the same, by eBPF", {**figures, "rprun": figures[_EBPF]}, "bare", 1.08, "s"))
     if _STRACE not in figures:
-        return [whole, absent(added, _STRACE, 0.4)]
+        return [*whole, absent(added, _STRACE, 0.4)]
     ours, theirs = figures["rprun"] - figures["bare"], figures[_STRACE] - figures["bare"]
-    return [whole, Row(added, duration(ours, "s"), f"`{_STRACE}`", duration(theirs, "s"), ours / theirs, 0.4)]
+    return [*whole, Row(added, duration(ours, "s"), f"`{_STRACE}`", duration(theirs, "s"), ours / theirs, 0.4)]
+
+
+def _connections(bench: _Bench, *, quick: bool) -> list[Row]:
+    count = _CONNECTIONS[quick]
+    argv = [sys.executable, "-ISc", workloads.CONNECT, str(count)]
+    commands = {"rprun": bench.rprun("network", argv), "bare": argv}
+    if bench.has_ebpf():
+        commands[_EBPF] = bench.rprun("network", argv, privileged=True)
+    figures = in_turns({name: partial(_own_time, command) for name, command in commands.items()}, _ROUNDS[quick])
+    bench.lost("net-connect", count)
+    rows = [compared(f"{count:,} connections, `--observe network`", figures, "bare", None, "s")]
+    if _EBPF in figures:
+        rows.append(compared("the same, by eBPF", {**figures, "rprun": figures[_EBPF]}, "bare", 1.1, "s"))
+    return rows
 
 
 def _unwatched(bench: _Bench, *, quick: bool) -> list[Row]:
     """No target: the kernel asks any filter about each call, which costs some 50 ns; strace's filter shows how much."""
-    argv = [*bench.compiled("unwatched", _UNWATCHED_C, _UNWATCHED_PYTHON), str(_UNWATCHED)]
+    argv = [*bench.compiled("unwatched", workloads.UNWATCHED_C, workloads.UNWATCHED_PYTHON), str(_UNWATCHED)]
     commands = {"rprun": bench.rprun("all", argv), "bare": argv}
     if shutil.which("strace"):
         commands[_STRACE] = bench.strace((*_FILE_CALLS, *_PROCESS_CALLS, *_NETWORK_CALLS), argv)
+    if bench.has_ebpf():
+        commands[_EBPF] = bench.rprun("all", argv, privileged=True)
     figures = in_turns({name: partial(_own_time, command) for name, command in commands.items()}, 3 * _ROUNDS[quick])
     bench.lost("file-open", 1)
     what = f"{_UNWATCHED:,} times getppid and read, `--observe all`"
-    return [compared(what, figures, against, None, "ms") for against in figures if against != "rprun"]
+    rows = [compared(what, figures, against, None, "ms") for against in ("bare", _STRACE) if against in figures]
+    if _EBPF in figures:
+        rows.append(compared("the same, by eBPF", {**figures, "rprun": figures[_EBPF]}, "bare", None, "ms"))
+    return rows
 
 
 def _own_time(argv: Sequence[str]) -> float:

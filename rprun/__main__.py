@@ -59,8 +59,12 @@ def _run(args: list[str]) -> int:
 
 def _unexpected(error: Exception) -> str:
     """An exception that nobody made a message of, as one."""
+    from errno import EMFILE, ENFILE
+
     if isinstance(error, MemoryError):
         return "out of memory: no room to work in (try fewer processes, or a higher limit)"
+    if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
+        return f"out of file descriptors: {error.strerror} (see ulimit -n)"
     if isinstance(error, OSError) and error.strerror:
         what = f"{error.filename}: " if isinstance(error.filename, str) else "a system call failed: "
         return f"{what}{error.strerror} (set RPRUN_DEBUG=1 to see where)"

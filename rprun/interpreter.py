@@ -1,14 +1,22 @@
-"""A fresh interpreter that runs a function of this package: what a fork is where the program has threads."""
+"""Children of this process that run a function of this package: by fork, or, where that is not safe, by exec.
+
+Another thread may hold a lock at a fork, which nobody gives back in the child: no Python code may run there then.
+"""
 
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import os
 import subprocess
-import sys
+import threading
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # -I and -S: nothing of the caller's Python settings or site packages reaches this interpreter.
 _PROGRAM = "import sys; sys.path.append(sys.argv[1]); from {} import main; main(sys.argv[2:])"
@@ -32,6 +40,36 @@ def start(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> 
     # Popen would warn about a child that nobody waited for.
     process.returncode = 0
     return process.pid
+
+
+def start_child(
+    body: Callable[[], object], module: str, arguments: Sequence[str] = (), descriptors: Sequence[int] = ()
+) -> int:
+    """Start a child, by a fork if this process has one thread only; return its pid, which the caller reaps.
+
+    Args:
+        body: what it does if it is a fork, with every signal blocked; does not return.
+        module: where the function `main` does the same with the arguments, if it is not.
+        arguments: for that.
+        descriptors: for that: what it inherits. A fork has all.
+
+    Raises:
+        OSError: no more processes, descriptors or memory.
+    """
+    if threading.active_count() > 1:
+        return start(module, arguments, descriptors)
+    # A signal that came to the child first would run the handler that this process has for it.
+    before = pthread_sigmask(SIG_BLOCK, valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                body()
+            finally:
+                os._exit(1)
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
+    return pid
 
 
 def keep_to_itself(descriptors: Sequence[int]) -> None:

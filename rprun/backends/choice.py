@@ -65,7 +65,9 @@ def choose(category: EventCategory, platform: str, forced: str | None = None) ->
         for answer in answers:
             if answer.support is support:
                 return Choice(category, answer.backend, support, answer.reason, answers)
-    # A backend that is built and cannot work here has the more useful reason: something can be done about it.
-    built = (a.reason for a, b in zip(answers, backends, strict=True) if not isinstance(b, PlannedBackend))
-    reason = next(built, no_backend(category, platform))
+    # Backends that are built and cannot work here have the more useful reasons: something can be done about them.
+    built = [a for a, b in zip(answers, backends, strict=True) if not isinstance(b, PlannedBackend)]
+    reason = no_backend(category, platform) if not built else built[0].reason
+    if len(built) > 1:
+        reason = "; ".join(f"{answer.backend}: {answer.reason}" for answer in built)
     return Choice(category, None, CapabilitySupport.UNAVAILABLE, reason, answers)

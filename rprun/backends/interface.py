@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         channel: int
         traps: Mapping[int, Collection[int]]
         nonzero: Mapping[tuple[int, int], int]
+        token: int
 
 
 class Probe:

@@ -114,7 +114,7 @@ class PlannedBackend(Backend):
 # Name, the only system it will work on (None: any), what it will see, and by what means. Best first, and that order
 # stays when one is built: `rprun.backends.registry` then has its module.
 PLANNED: tuple[tuple[str, str | None, tuple[EventCategory, ...], str], ...] = (
-    ("ebpf", "linux", (FILE, NETWORK, PROCESS), "kernel tracing, for root or CAP_BPF"),
+    ("ebpf", "linux", (FILE, NETWORK, PROCESS), "kernel tracing, for root or CAP_BPF and CAP_PERFMON"),
     ("proc-connector", "linux", (PROCESS,), "the kernel's own fork, exec and exit messages"),
     ("seccomp-user-notify", "linux", (FILE, NETWORK, PROCESS), "system calls seen without privilege"),
     ("etw", "win32", (FILE, NETWORK, PROCESS), "event tracing for Windows"),

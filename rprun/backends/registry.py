@@ -15,7 +15,7 @@ from rprun.observe.categories import CapabilitySupport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from rprun.backends.interface import Backend
     from rprun.observe.capabilities import CategoryCapability
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # Where the backend of a planned name is once it has been built: its module and its class.
 BUILT = {
+    "ebpf": ("rprun.backends.ebpf.backend", "Ebpf"),
     "proc-connector": ("rprun.backends.connector", "ProcConnector"),
     "seccomp-user-notify": ("rprun.backends.seccomp.backend", "SeccompUserNotify"),
 }
@@ -73,6 +74,20 @@ def for_run(rows: Iterable[CategoryCapability], platform: str) -> list[tuple[Bac
         if (partner := PARTNERS.get(name)) in chosen:
             chosen[name] += chosen.pop(partner)
     return [(backends[name], tuple(categories)) for name, categories in chosen.items()]
+
+
+def expect_run(categories: Iterable[EventCategory], forced: Mapping[EventCategory, str], platform: str) -> None:
+    """Say that this process exists for one run, which follows at once: what a probe has loaded can serve it too.
+
+    Args:
+        categories: what the run observes.
+        forced: names of backends by category.
+        platform: `sys.platform`.
+    """
+    if sys.platform == "linux" and platform == sys.platform:
+        from rprun.backends.ebpf import probing
+
+        probing.expect_run([each for each in categories if forced.get(each, "ebpf") == "ebpf"])
 
 
 def _load(name: str) -> Backend:

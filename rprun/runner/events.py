@@ -16,9 +16,11 @@ assert sys.platform != "win32"
 import os
 from typing import TYPE_CHECKING
 
+from rprun.backends.registry import expect_run
 from rprun.observe._destination import complain
 from rprun.observe.backlog import Backlog
 from rprun.observe.capabilities import ObserverCapabilities
+from rprun.observe.categories import EventCategory
 from rprun.observe.config import ObserverConfig
 from rprun.observe.emitter import BOUND, Emitter
 from rprun.observe.sinks import Sink, open_sink
@@ -129,5 +131,8 @@ def open_events(options: RunOptions, process: Process) -> EventOutput | None:
         ObserverCapabilities.negotiate(dict(options.backends)).require(options.require)
     if not options.observe:
         return None
-    emitter = Emitter(ObserverConfig.with_categories(options.observe, dict(options.backends)))
+    config = ObserverConfig.with_categories(options.observe, dict(options.backends))
+    if set(config.categories()) != {EventCategory.LIFECYCLE}:
+        expect_run(config.categories(), config.backends(), sys.platform)
+    emitter = Emitter(config)
     return EventOutput(process, emitter, open_sink(options.events, options.json))

@@ -51,6 +51,7 @@ class Launch:
         channel: descriptor of a Unix socket to send the listener of a seccomp filter to (see `rprun.linux.listener`),
             or -1 for no filter.
         traps, nonzero: what the filter is about.
+        token: what eBPF programs know the command by (see `rprun.linux.token`), or 0.
     """
 
     __slots__ = (
@@ -67,6 +68,7 @@ class Launch:
         "nonzero",
         "stdio",
         "subreaper",
+        "token",
         "traps",
         "tty",
     )
@@ -89,6 +91,7 @@ class Launch:
         channel: int = -1,
         traps: Mapping[int, Collection[int]] | None = None,
         nonzero: Mapping[tuple[int, int], int] | None = None,
+        token: int = 0,
     ) -> None:
         self.argv = list(argv)
         self.stdio = stdio
@@ -105,6 +108,7 @@ class Launch:
         self.channel = channel
         self.traps = traps or {}
         self.nonzero = nonzero or {}
+        self.token = token
 
 
 def become(launch: Launch) -> NoReturn:
@@ -164,7 +168,11 @@ class ChildFailed(Exception):
 
 
 def _be_observed(launch: Launch) -> None:
-    """Put this process under the filter; as late as can be, as its own calls wait for the supervisor from here on."""
+    """Have this process seen; as late as can be: what it does from here on is the command's, or waits for an answer."""
+    if sys.platform == "linux" and launch.token:
+        from rprun.linux import token
+
+        token.tell(launch.token)
     if sys.platform == "linux" and launch.channel >= 0:
         from rprun.linux.listener import install_and_send
 

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 BACKENDS: list[Make] = [PortableLifecycle]
 if sys.platform == "linux":
+    from rprun.backends.ebpf.backend import Ebpf
     from rprun.backends.seccomp.backend import SeccompUserNotify
 
-    BACKENDS.append(SeccompUserNotify)
+    BACKENDS += (Ebpf, SeccompUserNotify)
 
 
 @pytest.mark.parametrize("make", BACKENDS)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from running import clean_environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-def clean_environment(**changes: str) -> dict[str, str]:
-    """This process's environment without what would change how output looks."""
-    unwanted = ("COLUMNS", "FORCE_COLOR", "NO_COLOR", "TERM", "RPRUN_DEBUG", "PYTHONUTF8")
-    return {name: value for name, value in os.environ.items() if name not in unwanted} | changes
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from conftest import clean_environment
+from running import clean_environment
 
 PATIENCE = 30
 # Where the generated files are; the package itself may be imported from elsewhere.

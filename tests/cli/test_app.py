@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import clean_environment
+from running import clean_environment
 
 from rprun import __version__
 from rprun.cli import table

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import clean_environment
+from running import clean_environment
 from shells import CHECKOUT, STAND_IN, Shell, needs
 
 from rprun.cli import table

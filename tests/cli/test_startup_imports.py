@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import clean_environment
+from running import clean_environment
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,11 +11,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running import clean_environment, rprun_argv
+from privilege import Caller, programs_for
+from running import clean_environment
 
 from rprun.cli.generate import man_prose
-from rprun.observe.capabilities import ObserverCapabilities
-from rprun.observe.categories import CapabilitySupport
 
 # An example is one line, or a block of them.
 EXAMPLES = [
@@ -26,6 +25,10 @@ EXAMPLES = [
         re.MULTILINE,
     )
 ]
+
+# What is observed depends on the privilege.
+OBSERVING = [example for example in EXAMPLES if "--observe" in example]
+CALLERS = [(Caller.USER, example) for example in EXAMPLES] + [(Caller.ROOT, example) for example in OBSERVING]
 
 
 def listing(done: subprocess.CompletedProcess[bytes]) -> None:
@@ -77,28 +80,24 @@ def run_by_name(done: subprocess.CompletedProcess[bytes]) -> None:
 
 CHECKS = dict(zip(EXAMPLES, (listing, events, ended, hashed, files_read, no_network, run_by_name), strict=True))
 PROGRAMS = {
-    "bin/rprun": f'exec {" ".join(rprun_argv())} "$@"',
     "bin/make": "cat source nosuch >target 2>/dev/null\necho made",
     "bin/capabilities": "echo not the subcommand",
     "test": "sh -c 'echo $$ >left; exec sleep 1000' >/dev/null 2>&1 & until [ -s left ]; do :; done; exit 3",
 }
 
 
-def run(example: str, where: Path, programs: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+def run(caller: Caller, example: str, where: Path, programs: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
     """Run an example beside these programs, in the current directory, which is `where`."""
     if re.search(r"\bjq\b", example) and not shutil.which("jq"):
         pytest.skip("jq, which the example pipes events to")
-    for row in ObserverCapabilities.negotiate().categories():
-        if row.support is CapabilitySupport.UNAVAILABLE and f"--observe {row.category}" in example:
-            pytest.skip(f"the category {row.category} cannot be observed here: {row.reason}")
-    Path("bin").mkdir()
+    path = programs_for(caller, where / "bin", example)
     Path("source").touch()
     for name, script in programs.items():
         Path(name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
         Path(name).chmod(0o755)
     return subprocess.run(
         ["bash", "-c", example],
-        env=clean_environment(PATH=f"{where}/bin{os.pathsep}{os.environ['PATH']}", TERM="xterm"),
+        env=clean_environment(PATH=path, TERM="xterm"),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -106,17 +105,18 @@ def run(example: str, where: Path, programs: dict[str, str]) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda line: re.sub(r"\W+", "-", line)[:40])
-def test_example(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An example of the man page is run as it stands there."""
+@pytest.mark.parametrize(("caller", "example"), CALLERS, ids=lambda value: re.sub(r"\W+", "-", str(value))[:40])
+def test_example(caller: Caller, example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An example of the man page is run as it stands there, and is right for anybody."""
     monkeypatch.chdir(tmp_path)
-    CHECKS[example](run(example, tmp_path, PROGRAMS))
+    CHECKS[example](run(caller, example, tmp_path, PROGRAMS))
 
 
-def test_example_about_the_network_fails_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("caller", Caller, ids=str)
+def test_example_about_the_network_fails_a_job(caller: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that tries to reach a peer, though nobody answers, fails by the example that is for that."""
     monkeypatch.chdir(tmp_path)
     (example,) = (example for example, check in CHECKS.items() if check is no_network)
     connects = {"bin/make": "bash -c ': </dev/tcp/127.0.0.1/9' 2>/dev/null\necho made"}
-    done = run(example, tmp_path, PROGRAMS | connects)
+    done = run(caller, example, tmp_path, PROGRAMS | connects)
     assert (done.returncode, done.stdout, done.stderr) == (1, b"made\nfalse\n", b"")

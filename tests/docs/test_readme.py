@@ -1,18 +1,18 @@
-"""What the README shows is what happens: its console examples and its Python are run, and its output compared."""
+"""What the README shows is what happens: its console examples and its Python are run, and its output compared.
+
+Most readers are ordinary users, so that is who types after `$`, also where root runs these tests. Root types after `#`.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from running import clean_environment, rprun_argv
-
-from rprun.observe.capabilities import ObserverCapabilities
-from rprun.observe.categories import CapabilitySupport
+from privilege import Caller, programs_for
+from running import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,14 +26,15 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def sessions() -> list[tuple[str, str]]:
-    """Return each console block as its commands, one a line, and the output shown for all of them together."""
+def sessions() -> list[tuple[Caller, str, str]]:
+    """Return each console block as who types, the commands, one a line, and the output shown for all of them."""
     found = []
     for block in blocks("console"):
         lines = block.splitlines()
-        commands = [line[2:] for line in lines if line.startswith("$ ")]
-        shown = [line for line in lines if not line.startswith("$ ")]
-        found.append(("\n".join(commands), "\n".join(shown)))
+        prompt = lines[0][:2]
+        commands = [line[2:] for line in lines if line.startswith(prompt)]
+        shown = [line for line in lines if not line.startswith(prompt)]
+        found.append((Caller(prompt[0]), "\n".join(commands), "\n".join(shown)))
     return found
 
 
@@ -55,27 +56,16 @@ def as_pattern(shown: str) -> str:
     return "".join(map(pattern, steady(shown).splitlines()))
 
 
-@pytest.fixture
-def with_rprun(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `rprun` on PATH is the one under test."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "rprun").write_text(f'#!/bin/sh\nexec {" ".join(rprun_argv())} "$@"\n')
-    (folder / "rprun").chmod(0o755)
-    return clean_environment(PATH=f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-@pytest.mark.parametrize(("commands", "shown"), sessions(), ids=lambda text: text.splitlines()[0][:40])
-def test_console_example(commands: str, shown: str, with_rprun: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("caller", "commands", "shown"), sessions(), ids=lambda text: str(text).partition("\n")[0][:40]
+)
+def test_console_example(caller: Caller, commands: str, shown: str, tmp_path: Path) -> None:
     """The commands print what the README shows below them."""
-    for row in ObserverCapabilities.negotiate().categories():
-        named = re.search(rf"(observe|require) .*\b{row.category}", commands)
-        if named and row.support is CapabilitySupport.UNAVAILABLE:
-            pytest.skip(f"the category {row.category} cannot be observed here: {row.reason}")
+    programs = programs_for(caller, tmp_path / "bin", commands)
     done = subprocess.run(
         ["bash", "-c", commands],
         cwd=tmp_path,
-        env=with_rprun,
+        env=clean_environment(PATH=programs),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

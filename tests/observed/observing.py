@@ -23,6 +23,9 @@ BACKEND = "seccomp-user-notify"
 REPEAT = int(os.environ.get("RPRUN_REPEAT", "1"))
 """How many times as much the heavy tests do; CI raises it at night."""
 
+WITHOUT_PRIVILEGE = () if os.geteuid() else ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""Words before a command that is to find no better backend than an ordinary user does (setpriv(1))."""
+
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(render()))
 Events = list[dict[str, Any]]
 

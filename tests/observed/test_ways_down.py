@@ -9,7 +9,18 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from observing import BACKEND, Events, capabilities, observe, of_kind, options, python, read_events, reasons
+from observing import (
+    BACKEND,
+    WITHOUT_PRIVILEGE,
+    Events,
+    capabilities,
+    observe,
+    of_kind,
+    options,
+    python,
+    read_events,
+    reasons,
+)
 from running import clean_environment, rprun_argv
 
 from rprun.linux import syscalls
@@ -56,14 +67,14 @@ def refused(tmp_path: Path, before: tuple[str, ...]) -> tuple[dict[str, tuple[st
     rprun = [shutil.which(rprun_argv()[0]) or "", *rprun_argv()[1:]]
     path = tmp_path / "events"
     result = subprocess.run(
-        [*before, *rprun, "--observe", "all", "--json", "--events", path, "--", *SCRIPT],
+        [*WITHOUT_PRIVILEGE, *before, *rprun, "--observe", "all", "--json", "--events", path, "--", *SCRIPT],
         check=False,
         capture_output=True,
         env=clean_environment(),
         timeout=60,
     )
     assert (result.stdout, result.stderr, result.returncode) == (b"", b"", 7)
-    return reasons(capabilities(*before, *rprun)), read_events(path)
+    return reasons(capabilities(*WITHOUT_PRIVILEGE, *before, *rprun)), read_events(path)
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EBUSY])
@@ -126,8 +137,13 @@ def test_no_wait_killable(tmp_path: Path) -> None:
 
 
 def test_inside_another_rprun(tmp_path: Path) -> None:
-    """The inner one says that there is another supervisor; both statuses are right."""
-    inner = [*rprun_argv(), *options(tmp_path / "inner")[:2], *("--json", "--events", str(tmp_path / "inner"))]
+    """Without privilege the inner one says that there is another supervisor; both statuses are right."""
+    inner = [
+        *WITHOUT_PRIVILEGE,
+        *rprun_argv(),
+        *options(tmp_path / "inner")[:2],
+        *("--json", "--events", str(tmp_path / "inner")),
+    ]
     result, outer = observe(tmp_path, *inner, "--", *SCRIPT)
     assert (result.stderr, result.returncode) == (b"", 7)
     events = read_events(tmp_path / "inner")

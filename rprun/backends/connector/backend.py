@@ -13,7 +13,7 @@ assert sys.platform == "linux"
 import os
 import select
 from collections import Counter, deque
-from time import monotonic, monotonic_ns, time_ns
+from time import monotonic, monotonic_ns
 
 from rprun.backends.connector import probing
 from rprun.backends.connector.attempts import Attempts
@@ -23,7 +23,7 @@ from rprun.backends.seccomp.backend import SeccompUserNotify
 from rprun.errors import RprunError
 from rprun.linux import procfs
 from rprun.linux.connector import EXEC, EXIT, FORK, Connector, Message
-from rprun.linux.timer import Timer
+from rprun.linux.timer import Timer, since_epoch
 from rprun.observe.categories import EventCategory
 from rprun.observe.kinds import ObserverEventKind
 
@@ -42,8 +42,6 @@ _LAG = 20_000_000
 _GATHER = 0.005
 # Seconds until what has not come is looked for again, at the end.
 _GLANCE = 0.002
-# Looks at both clocks, one of which is not interrupted in between.
-_LOOKS = 3
 # Events that wait for being emitted; beyond, the socket fills up, and then the kernel drops.
 _BOUND = 65536
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
@@ -120,6 +118,8 @@ class ProcConnector(Backend):
         """Emits what is old enough for the filter's part of it to have come."""
         if self._timer is None or self._epoll is None or self._connector is None:
             return False
+        # What is to be heard of once is so only when it has been asked for here.
+        self._epoll.poll(0)
         self._timer.clear()
         has_read, joined = self._read(), self._is_joined()
         until = monotonic_ns() - (_LAG if joined else 0)
@@ -145,16 +145,16 @@ class ProcConnector(Backend):
         if self._filter is not None and self._filter.deliver(limit):
             # What the filter saw of an exec must be known before the exec is emitted.
             return True
-        waiting, since_epoch = self._waiting, _since_epoch()
+        waiting, offset = self._waiting, since_epoch()
         while waiting and waiting[0][0] <= until_ns:
             if limit <= 0:
                 return True
             at_ns, kind, pid, known = waiting.popleft()
             if sight is not None:
-                limit -= sight.pass_on(at_ns + since_epoch)
-            limit -= self._emit(at_ns + since_epoch, kind, pid, known)
+                limit -= sight.pass_on(at_ns + offset)
+            limit -= self._emit(at_ns + offset, kind, pid, known)
         if sight is not None:
-            sight.pass_on(until_ns + since_epoch)
+            sight.pass_on(until_ns + offset)
         return False
 
     def _emit(self, time: int, kind: ObserverEventKind, pid: int, known: Any) -> int:
@@ -314,12 +314,6 @@ class _Sight:
                 self.works = False
             elif kind not in (_K.DESCENDANT_STARTED, _K.DESCENDANT_EXITED):
                 self._held.append(event)
-
-
-def _since_epoch() -> int:
-    """Return what a time of CLOCK_MONOTONIC lacks of nanoseconds since the Unix epoch."""
-    # A look that is interrupted in the middle finds too little.
-    return max(time_ns() - monotonic_ns() for _ in range(_LOOKS))
 
 
 def _read_program(process: int) -> dict[str, Any]:

@@ -104,6 +104,15 @@ def _decode(data: bytes) -> list[Event]:
         return _lost(seen.tgid, seen.time_ns, (category_of(call.kind) or EventCategory.FILE,))
 
 
+def events_of(call: calls.Call, seen: record.Record) -> list[Event]:
+    """Return the events of a call that another backend has captured in the same way.
+
+    Raises:
+        Exception: of any kind, if what was captured makes no sense.
+    """
+    return _DECODERS[call.kind](call, seen)
+
+
 def is_set_id(seen: record.Record) -> bool:
     """Tell whether an exec is of a program that would get another user's or group's rights."""
     mode = seen.first if seen.marks & record.WHOLE else 0

@@ -9,18 +9,16 @@ assert sys.platform == "linux"
 import errno
 import os
 import socket
-import threading
-from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 from select import POLLIN, poll
 
-from rprun import interpreter
+from rprun.interpreter import start_child
 from rprun.linux import memory, pidfd, seccomp, syscalls
 from rprun.linux.listener import FAILED, install_and_send
 from rprun.observe.categories import CapabilitySupport, EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from typing import NoReturn
 
 # Milliseconds that the child's call may take to arrive, on however slow a machine.
@@ -67,7 +65,7 @@ def try_out() -> Answer:
 
     with ours:
         with theirs:
-            pid = start_child(body, __name__, (theirs.fileno(),))
+            pid = start_child(body, __name__, (str(theirs.fileno()),), (theirs.fileno(),))
         try:
             descriptor = pidfd.open_process(pid)
         except OSError:
@@ -83,33 +81,6 @@ def try_out() -> Answer:
                 os.close(descriptor)
     answer.works = answer.works and status == 0
     return answer
-
-
-def start_child(body: Callable[[], object], module: str, descriptors: Sequence[int] = ()) -> int:
-    """Start a child of a probe; return its pid.
-
-    Args:
-        body: what it does where this process has one thread and can be forked; does not return.
-        module: whose `main` does the same in a fresh interpreter, since another thread may hold a lock at a fork.
-        descriptors: what that inherits, and gets as decimal arguments.
-
-    Raises:
-        OSError: no more processes, descriptors or memory.
-    """
-    # It takes no signals: forked, it would run the handlers that this process has.
-    before = pthread_sigmask(SIG_BLOCK, valid_signals())
-    try:
-        if threading.active_count() > 1:
-            return interpreter.start(module, [str(each) for each in descriptors], descriptors)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                body()
-            finally:
-                os._exit(1)
-    finally:
-        pthread_sigmask(SIG_SETMASK, before)
-    return pid
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

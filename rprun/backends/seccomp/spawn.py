@@ -7,8 +7,6 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import threading
-from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 
 from rprun import interpreter
 from rprun.backends.seccomp.ring import Ring
@@ -31,22 +29,14 @@ def start(ring: Ring, source: int, control: int, known: Mapping[int, int] | None
     Raises:
         OSError: no more processes.
     """
-    if threading.active_count() == 1:
-        # Imported before the fork: this process has it anyway, and the child would do it a second time.
-        from rprun.backends.seccomp import supervisor  # noqa: F401
+    # Imported before the fork: this process has it anyway, and the child would do it a second time.
+    from rprun.backends.seccomp import supervisor  # noqa: F401
 
-        # A signal that came to the child first would run the handler that this process has for it.
-        before = pthread_sigmask(SIG_BLOCK, valid_signals())
-        try:
-            pid = os.fork()
-            if pid == 0:
-                _be(ring, source, control, known)
-        finally:
-            pthread_sigmask(SIG_SETMASK, before)
-        return pid
     passed = (ring.fd, ring.bell, source, control)
     processes = [] if known is None else ["resume", *(f"{each}:{number}" for each, number in known.items())]
-    return interpreter.start(__name__, [*map(str, passed), *processes], (*passed, *(known or ())))
+    return interpreter.start_child(
+        lambda: _be(ring, source, control, known), __name__, [*map(str, passed), *processes], (*passed, *(known or ()))
+    )
 
 
 def main(arguments: list[str]) -> None:

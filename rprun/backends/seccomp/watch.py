@@ -157,7 +157,8 @@ class Watch:
         if self._refused:
             self._emit_refusal()
         delivered = self._deliver_records(limit)
-        has_more = bool(self._backlog) or self._ring.has_records()
+        # Not: whether there are records by now. Of a busy tree there always are, and to wait for more is cheaper.
+        has_more = bool(self._backlog) or delivered >= limit
         room = limit - delivered
         for descriptor, events, process in ended:
             if has_more or room <= 0:
@@ -314,7 +315,7 @@ class Watch:
             sleep(_GLANCE)
         # Descendants may go on for ever, and faster than they can be told of.
         self._ring.close_for_reading()
-        while self.deliver(_MANY):
+        while self.deliver(_MANY) or self._ring.has_records():
             pass
         self._lives.end_those_that_have()
 

@@ -17,11 +17,11 @@ does itself.
 .Cm file
 and
 .Cm network
-are observed on Linux, without privilege, as
+are observed on Linux, with privilege and without, as
 .Sx OBSERVATION
-says; by these means they are
+says; where that leaves gaps they are
 .Ql partial ,
-and the reason names the gaps.
+and the reason names them.
 Where a category is
 .Ql unavailable ,
 one
@@ -92,18 +92,19 @@ otherwise stay as they were given, with
 and symbolic links.
 .Pp
 .Ql attempt
-is true in each event of a call that was seen before the kernel acted on it, as all of
-.Cm file
-and
-.Cm network
-are here: whether it succeeded is not known.
-So is
-.Cm exec
-where processes are observed by seccomp user notification alone.
+is true in each event of a call that was seen before the kernel acted on it: whether it succeeded is not known.
 A backend that sees the outcome says it in
 .Ql result
-instead, as the proc connector does for
-.Cm exec .
+instead, which is
+.Ql ok
+or the name of the error, as
+.Ql ENOENT .
+By
+.Ql ebpf
+each call has a result, and by
+.Ql proc-connector
+.Cm exec
+has; all others are attempts.
 .Pp
 These are all kinds that this version reports.
 .Ss Lifecycle
@@ -133,14 +134,14 @@ of the living descendants, with
 .Fl Fl orphans Cm report .
 .El
 .Ss Process
-Two backends see processes.
+Three backends see processes.
+.Ql ebpf
+and
 .Ql proc-connector
-is told by the kernel of each start, exec and end, in the initial namespaces of Linux 6.6 and later, and learns from
-seccomp user notification what a program was started with.
-Its events come some 20 milliseconds late, in the order of their times.
+are told by the kernel of each start, exec and end.
 .Ql seccomp-user-notify
-is what is left elsewhere, such as in a container; what is said below of the first watched call and of attempts is
-about that one alone.
+is what is left where neither can be had, such as in a container; what is said below of the first watched call, of
+attempts and of exit statuses that are not known is about that one alone.
 .Bl -tag -width Ds
 .It Cm descendant-started
 A process other than the command's has been started, or was seen for the first time, when it made its first watched
@@ -155,7 +156,9 @@ is the program,
 the list of its arguments, and
 .Ql cwd
 the working directory.
-A last argument that is null stands for more than there was room for, some 240 kB.
+A last argument that is null stands for more than there was room for, some 240 kB;
+.Ql ebpf
+has room for all, unless it is not read fast enough.
 An attempt is reported if
 .Ql path
 was a regular file with an execute bit, or if nothing could be found out about it: the steps of a search along
@@ -165,7 +168,10 @@ It can fail nevertheless, as for a script without
 .Ql #! ,
 which its caller then gives to
 .Pa /bin/sh .
-Of a script with one, the interpreter is not reported.
+With a result, only what was executed is reported.
+Of a script with
+.Ql #! ,
+the interpreter is not.
 .It Cm descendant-exited
 A process that was reported as started has ended.
 .Ql exit_code
@@ -173,8 +179,8 @@ is its exit status, or the negative number of the signal that ended it; null if 
 6.15, or where its parent had not waited for it when the run ended.
 .El
 .Ss File
-Seen are the calls that open, make, remove, rename and link, and those that change size, mode and owner; not those that
-look
+Seen are the calls that open, make, remove, rename and link, and those that change size, mode and owner, also where they
+fail; not those that look
 .Pq Xr stat 2 ,
 read, write, map or close.
 .Bl -tag -width Ds
@@ -193,6 +199,7 @@ or
 .Ql readwrite ;
 .Ql create
 says whether it is to be made if it is not there.
+Of an attempt,
 .Ql exists
 says whether it was there just before; it is left out where that could not be found out, as in another mount namespace.
 .It Cm file-unlink , file-mkdir , file-rmdir , file-truncate , file-chmod , file-chown
@@ -236,14 +243,20 @@ null where the family has none that are known here.
 .It Cm net-connect
 A socket is to be connected to this peer.
 For UDP this sends nothing: looking up a name does it to compare addresses.
+Where the socket does not wait for it, the result is
+.Ql EINPROGRESS ,
+and what came of it is no event.
 .It Cm net-bind
 A socket is to get this address.
 Port 0 stands for any.
 .It Cm net-listen
 A socket, which has this address, is to accept connections.
+A
+.Ql path
+is the name as it was given to the socket.
 .It Cm net-accept
-A connection is waited for.
-It is not known yet whose: address, port and path are null.
+A connection from this peer has been accepted.
+Of an attempt, or one that failed, it is not known whose: address, port and path are null.
 .It Cm net-send
 A message is to be sent to this peer, named with it.
 What is sent to the peer of a connected socket is no event.
@@ -266,7 +279,9 @@ and comes once for each process and category.
 .It Cm lost
 .Ql count
 events had no room, or were seen and could not be told.
-Those of one backend are counted together: its
+.Ql ebpf
+counts each category for itself.
+Those of another backend are counted together: its
 .Ql category
 is one of those that this backend observes, and they may have been of any.
 .El
@@ -278,13 +293,104 @@ in the package.
 
 OBSERVATION = r"""
 .Sh OBSERVATION
-On Linux
+On Linux there are three backends.
+.Bl -tag -width Ds
+.It Ql ebpf
+sees
 .Cm process ,
 .Cm file
 and
 .Cm network
-are observed by the backend
-.Ql seccomp-user-notify .
+as the kernel acts, and needs privilege.
+.It Ql proc-connector
+sees
+.Cm process ,
+without privilege, in the initial namespaces of Linux 6.6 and later.
+It learns from the next one what a program was started with, so what is said of that holds here too.
+Its events come some 20 milliseconds late, in the order of their times.
+.It Ql seccomp-user-notify
+sees all three, without privilege, and before the kernel acts.
+.El
+.Pp
+For each category the one that sees most here is taken, and of equals the first of this list.
+.Nm
+.Cm capabilities
+says which that is, with
+.Fl Fl all
+what each of them would see or lacks, and
+.Fl Fl backend
+takes another.
+.Ss ebpf
+.Nm
+loads programs into the kernel
+.Pq Xr bpf 2 ,
+which follow the command and all that it starts, and look at each call as it returns.
+.Pp
+It needs
+.Dv CAP_BPF
+and
+.Dv CAP_PERFMON ,
+or
+.Dv CAP_SYS_ADMIN ,
+in the initial user namespace, as root has them outside of most containers
+.Pq Xr capabilities 7 .
+It needs Linux 5.8 with BTF, the description of its own structures in
+.Pa /sys/kernel/btf/vmlinux ;
+before Linux 5.11 also a
+.Dv RLIMIT_MEMLOCK
+of some 32 MB.
+A kernel that is locked down for confidentiality
+.Pq Xr kernel_lockdown 7
+forbids it.
+On a real-time kernel
+.Pq Dv PREEMPT_RT
+it is not used.
+It is made for x86_64, with 32-bit programs (i386) and x32 programs, and for aarch64 without 32-bit programs, where it
+was never run.
+Where something is missing,
+.Nm
+.Cm capabilities Fl Fl all
+says what, and the other backends take over.
+.Pp
+The command has the privilege that
+.Nm
+has.
+One without it is observed so:
+.Pp
+.Dl $ sudo rprun \-\-observe file \-\- sudo \-u \(dq$USER\(dq make
+.Pp
+Nobody waits, and no call fails for being seen.
+Set-user-ID programs keep their privilege,
+.Pa /proc/PID/status
+is as it would have been,
+.Xr ptrace 2 ,
+filters and supervisors of others work, and so does
+.Nm
+within
+.Nm .
+But while
+.Cm file
+or
+.Cm network
+is observed, each call of every process of the host takes longer, by some 100 nanoseconds, and before Linux 6.10 also
+with
+.Cm process
+alone.
+.Pp
+Records wait for
+.Nm
+in 16 MiB of the kernel's memory.
+Where it does not read fast enough, what has no room is counted in
+.Ql lost
+records.
+.Pp
+Observation ends with the run, which
+.Fl Fl orphans Cm wait
+makes last until the descendants have ended, and leaves nothing behind.
+If
+.Nm
+is killed, the kernel lets go of the programs.
+.Ss seccomp-user-notify
 Before the command's first instruction it is put under a
 .Xr seccomp 2
 filter, which all that it starts inherits.

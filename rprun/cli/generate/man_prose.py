@@ -157,7 +157,8 @@ List what a build reads, directories included, with
 .Xr jq 1 :
 .Bd -literal -offset indent
 $ rprun \-\-observe file \-\-json \-\-events files.jsonl \-\- make &&
-  jq \-r \(aqselect(.access == "read" and .exists).path\(aq files.jsonl |
+  jq \-r \(aqselect(.access == "read" and
+      (.exists or .result == "ok")).path\(aq files.jsonl |
   sort \-u
 .Ed
 .Pp
@@ -176,7 +177,9 @@ Run a command that has the name of a subcommand:
 .Xr script 1 ,
 .Xr strace 1 ,
 .Xr timeout 1 ,
+.Xr bpf 2 ,
 .Xr seccomp_unotify 2 ,
+.Xr capabilities 7 ,
 .Xr pty 7 ,
 .Xr signal 7
 .Sh BUGS
@@ -272,33 +275,22 @@ business: after a command that was killed they stay, as they would have without
 Nobody answers a terminal query, as for the cursor's place, where no terminal of the user's stands behind the command's.
 .Ss Limits
 .Nm
-itself needs file descriptors, processes and memory: some 15 descriptors, 30 where files, processes or network are
+itself needs file descriptors, processes and memory: some 15 descriptors, 35 where files, processes or network are
 observed, and one process more, or two.
 Where limits
 .Pq Xr getrlimit 2
 leave less, a command that would run alone is not started, with status 125.
 .Ss Observation
-Everything here is about
-.Ql seccomp-user-notify ,
-the backend for
-.Cm process ,
-.Cm file
-and
-.Cm network ;
-what it does to the command is said under
+What it does to the command to be observed is said under
 .Sx OBSERVATION .
 .Pp
-A call is seen before the kernel acts on it, so its outcome is unknown, and a call that a signal stops after it was seen
-may be reported and not have happened.
-What is reported was read while the call waited.
-Another thread of the process can change a path, or somebody else a directory, before the kernel looks.
-.Pp
-A process that makes no watched call is not seen, not even its start and end; what is opened by
+What is read, written, sent and received is not counted yet: there are no events of writes and closes.
+What is opened by
 .Xr open_by_handle_at 2 ,
-inherited, received over a socket or done by a daemon on request is not seen either.
-What goes through an
-.Xr io_uring 7
-is not seen; that a process has set one up is, under
+inherited, received over a socket, written through a mapping or done by a daemon on request is not seen.
+Nor is what goes through an
+.Xr io_uring 7 ;
+that a process has set one up is, under
 .Cm file
 and
 .Cm network ,
@@ -308,6 +300,45 @@ record.
 .Pp
 .Ql ..
 and symbolic links in paths are not resolved.
+.Ss Observation by ebpf
+A call is reported when it returns.
+One that a signal interrupts is so only if it is made again; one in which its process is killed, or that has not
+returned when the run ends, is not.
+.Pp
+Names are read when the call returns, too.
+Another thread can have changed them by then, or have closed or replaced a descriptor.
+What has been paged out meanwhile is null, and so can be what the kernel did not look at before it refused the call.
+A directory that a relative path starts from has the name that it has by then; while somebody renames it, or one above
+it, the path may be half old and half new.
+If it has been removed, lies outside of the process's root directory, or is more than 64 directories and mounts below
+that, the path is null.
+.Pp
+Of a
+.Xr sendmmsg 2
+16 peers are reported, and what is sent to more is counted in a
+.Ql lost
+record.
+The same goes for processes beyond 65,536 at a time, and what those do is not seen.
+.Pp
+A process that is not in the pid namespace of
+.Nm
+or one below it, as after
+.Xr setns 2 ,
+has
+.Ql pid
+0.
+.Pp
+Before Linux 6.10, the first word of the
+.Ql argv
+of a script can be null.
+.Ss Observation by seccomp-user-notify
+A call is seen before the kernel acts on it, so its outcome is unknown, and a call that a signal stops after it was seen
+may be reported and not have happened.
+What is reported was read while the call waited.
+Another thread of the process can change a path, or somebody else a directory, before the kernel looks.
+.Pp
+A process that makes no watched call is not seen, not even its start and end.
+.Pp
 In a chroot, paths are those inside of it; but of a process that has called
 .Xr chroot 2
 and executed no program since, they are those outside.

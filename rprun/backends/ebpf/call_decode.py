@@ -1,0 +1,164 @@
+"""Events of the records that the program at the end of calls makes: what the calls were about, and their results.
+
+What a call was about is decoded as for calls that were seen before they were done (`rprun.backends.seccomp.decode`);
+here the record is brought into that form, and the result takes the place of the attempt.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import struct
+from errno import errorcode
+
+from rprun.backends.ebpf import layout, plans
+from rprun.backends.ebpf.walk import PATH_MAX, join_components
+from rprun.backends.seccomp import calls, decode, record
+from rprun.observe.fields import SharedFields
+from rprun.observe.kinds import ObserverEventKind, category_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rprun.backends.seccomp.decode import Event, Fields
+
+_K = ObserverEventKind
+_START = struct.Struct("=12xIQq")  # Of a record: pid, time, result.
+_RESOLVE_IN_ROOT = 0x10  # include/uapi/linux/openat2.h
+_MOST_KEPT = 2048
+BACKEND = "ebpf"
+# An accept is told of like the bind of an address: the peer's, which it has got.
+_ACCEPTED = calls.CALLS["bind"]
+_OF_SOCKETS = (_K.NET_ACCEPT, _K.NET_LISTEN)
+# Of the calls that open a file with flags in a register: where that is in a record; by architecture and number.
+_FLAGS_AT = {
+    record.start(arch, number): plans.ARGUMENTS_AT + 8 * call.flags
+    for (arch, number), call in calls.BY_NUMBER.items()
+    if call is not None and call.kind is _K.FILE_OPEN and call.flags is not None
+}
+
+
+class CallDecoder:
+    """Decodes the records of one run.
+
+    Attributes:
+        since_epoch_ns: what to add to a time of CLOCK_MONOTONIC, in nanoseconds, to get that since the Unix epoch; it
+            is another one when the clock has been set.
+    """
+
+    __slots__ = ("_opened", "_with_rings", "since_epoch_ns")
+
+    def __init__(self, since_epoch_ns: int) -> None:
+        self.since_epoch_ns = since_epoch_ns
+        self._with_rings: set[int] = set()
+        # The fields of what has been opened: programs open the same files over and over.
+        self._opened: dict[tuple[bytes, bytes, int, bytes], SharedFields] = {}
+
+    def decode(self, data: bytes) -> list[Event]:
+        """Return the events of a CALL record: kind, process, time in nanoseconds since the epoch, fields; never raises.
+
+        What has no event when it is an attempt has none here: a connect that only takes the peer away, a message that
+        names nobody. A process's first io_uring is `unobserved` for files and network, with its `category`; and a
+        record that makes no sense is `lost`.
+        """
+        try:
+            pid, time_ns, result = _START.unpack_from(data)
+            time_ns += self.since_epoch_ns
+            at = _FLAGS_AT.get(data[plans.ARCH_AT : plans.ARGUMENTS_AT])
+            if at is None:
+                return self._decode(data, pid, time_ns, result)
+            # What an open is about: all but who, when, the registers with addresses, and which descriptor it got.
+            failure = min(0, result)
+            what = (data[plans.ARCH_AT : plans.ARGUMENTS_AT], data[at : at + 4], failure, data[plans.MARKS_AT :])
+            fields = self._opened.get(what)
+            if fields is None:
+                found = self._decode(data, pid, time_ns, result)
+                if len(self._opened) >= _MOST_KEPT:
+                    self._opened.clear()
+                fields = self._opened[what] = SharedFields(found[0][3])
+        except Exception:  # noqa: BLE001 - what a process has written must not end the run
+            return self._lost(data)
+        return [(_K.FILE_OPEN, pid, time_ns, fields)]
+
+    def forget(self, pid: int) -> None:
+        """Forget what is known of a process, which has ended."""
+        self._with_rings.discard(pid)
+
+    def _decode(self, data: bytes, pid: int, time_ns: int, result: int) -> list[Event]:
+        seen = record.Record()
+        _, seen.arch, seen.number, *registers, marks, protocol, domain, type_, how_flags, resolve = (
+            plans.CALL.unpack_from(data, layout.HEADER_SIZE)
+        )
+        call = calls.find(seen.arch, seen.number, marks >> plans.SUBCALL_SHIFT)
+        if call is None:
+            return []  # As with x32's bit and a number that has no such call: nothing was done.
+        seen.arguments = tuple(registers)
+        seen.tid = seen.tgid = pid
+        seen.time_ns = time_ns
+        blobs = layout.blobs(data, plans.BLOBS_AT)
+        if call.kind is _K.UNOBSERVED:
+            return self._ring(call, seen)
+        if call.paths:
+            whole, seen.first, seen.second = bool(marks & plans.HOW_READ), 0, how_flags
+            seen.blobs = _places(call, blobs, rooted=bool(resolve & _RESOLVE_IN_ROOT))
+        else:
+            whole, seen.first, seen.second = bool(marks & plans.SOCKET_READ), protocol, domain << 32 | type_
+            # The directory comes last here. That of a bound name, of which accept and listen tell, is not known.
+            base = b"" if call.kind in _OF_SOCKETS else join_components(blobs[-1])
+            seen.blobs = [base, *blobs[:-1]]
+        seen.marks = record.WHOLE if whole else 0
+        outcome = _outcome(result)
+        if call.kind is not _K.NET_ACCEPT:
+            events = decode.events_of(call, seen)
+        else:
+            events = [(_K.NET_ACCEPT, by, at, fields) for _, by, at, fields in decode.events_of(_ACCEPTED, seen)]
+        for _, _, _, fields in events:
+            del fields["attempt"]
+            fields["result"] = outcome
+        return events
+
+    def _ring(self, call: calls.Call, seen: record.Record) -> list[Event]:
+        seen.marks = record.WHOLE if seen.tgid not in self._with_rings else 0
+        self._with_rings.add(seen.tgid)
+        events = decode.events_of(call, seen)
+        for _, _, _, fields in events:
+            fields["backend"] = BACKEND
+        return events
+
+    def _lost(self, data: bytes) -> list[Event]:
+        try:
+            pid, time_ns, _ = _START.unpack_from(data)
+            _, arch, number, *_, marks, _, _, _, _, _ = plans.CALL.unpack_from(data, layout.HEADER_SIZE)
+        except struct.error:
+            return []
+        call = calls.find(arch, number, marks >> plans.SUBCALL_SHIFT)
+        fields: Fields = {"category": category_of(call.kind) if call else None, "count": 1}
+        return [(_K.LOST, pid, time_ns + self.since_epoch_ns, fields)] if fields["category"] else []
+
+
+def _outcome(result: int) -> str:
+    """Return "ok" or the name of the errno of a call's result."""
+    return "ok" if result >= 0 else errorcode.get(-result) or f"E{-result}"
+
+
+def _places(call: calls.Call, blobs: list[bytes | None], *, rooted: bool) -> list[bytes | None]:
+    """Return for each path the directory that it is relative to, b"" where it is not, and the path.
+
+    Args:
+        call: the call.
+        blobs: for each path the text and the names of a directory.
+        rooted: whether also an absolute path begins at the directory (RESOLVE_IN_ROOT).
+    """
+    found: list[bytes | None] = []
+    for (directory, _), text, names in zip(call.paths, blobs[::2], blobs[1::2], strict=True):
+        if text is None or len(text) >= PATH_MAX:
+            found += (b"", None)
+        elif directory == calls.TEXT or (text[:1] == b"/" and not rooted):
+            found += (b"", text)
+        elif not text:
+            # The directory itself, or the file of a descriptor.
+            found += (b"", join_components(names))
+        else:
+            found += (join_components(names), text.lstrip(b"/") or b"." if rooted else text)
+    return found

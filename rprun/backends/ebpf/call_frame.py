@@ -1,0 +1,35 @@
+"""What the parts of the program at the end of calls have in common: where on the stack things are, and two macros.
+
+R9 is the call's plan throughout, but where something else is said.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+from rprun.backends.ebpf import plans
+from rprun.linux.bpf_assembler import R7, R8, Assembler, Register
+
+# Below the stack of the macros in `common`, down to what `walk` uses.
+NUMBER, ARCH, ARGUMENTS = -40, -48, -96
+"""The call's number, the AUDIT_ARCH of its ABI, and its six arguments, until they are in the record."""
+REGISTERS, REGISTERS_MOST = -384, 288
+"""A part of struct pt_regs, or what socketcall(2) points to."""
+TEXT, SK, LENGTH, MESSAGE, PLAN = range(-104, -144, -8)
+"""In its place, once the arguments have been taken out of it. `SK` is the struct sock of the call's socket, or 0."""
+
+
+def load_argument(code: Assembler, destination: Register, index: Register) -> None:
+    """Set a register to the argument whose index, below 8, is in another one."""
+    code.bit_and(index, 7)
+    code.shift_left(index, 3)
+    code.add(index, R8)
+    code.load(destination, index, plans.ARGUMENTS_AT)
+
+
+def load_end(code: Assembler, destination: Register) -> None:
+    """Set a register to the address behind the record."""
+    code.move(destination, R8)
+    code.add(destination, R7)

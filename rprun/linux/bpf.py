@@ -1,0 +1,243 @@
+"""bpf(2): making maps, loading programs into the kernel, and the links that attach them there.
+
+Some facts about it (bpf(2), include/uapi/linux/bpf.h, Documentation/bpf/):
+
+- All that is made is a descriptor, close-on-exec from the start, and lives as long as something holds it: a descriptor,
+  a mapping, a program that uses the map, a link that uses the program. When this process dies, however it dies, its
+  links are undone and all else follows. BPF_PROG_ATTACH is not used: what it attaches stays on the cgroup.
+- Each command takes a structure of its own out of `union bpf_attr`, as long as the caller says. What the kernel does
+  not know of it must be zero, so no more is given than is needed.
+- A program is proved safe before it is taken. Why it is not comes as text, which costs time to write: it is asked for
+  only when a program has been refused.
+- Without CAP_BPF, or CAP_SYS_ADMIN, everything is EPERM (sysctl kernel.unprivileged_bpf_disabled lets little through
+  even where it is 0). Before Linux 5.11 EPERM may also mean that RLIMIT_MEMLOCK is too low.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import ctypes
+import os
+import struct
+from enum import IntEnum
+from errno import EAGAIN, EMFILE, ENFILE, ENOMEM, ENOSPC, ENOSYS
+
+from rprun.linux import libc, syscalls
+
+# The call's number (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
+_NUMBERS = {syscalls.X86_64: 321, syscalls.AARCH64: 280}
+
+# enum bpf_cmd
+_MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 0, 5, 17, 28
+
+# Members of union bpf_attr, in the order of the header. All its pointers are 64 bits wide.
+MAP_CREATE = struct.Struct("=7I16s")
+"""map_type, key_size, value_size, max_entries, map_flags, inner_map_fd, numa_node, map_name."""
+PROG_LOAD = struct.Struct("=2I2Q2IQ2I16s2I")
+"""prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, prog_name,
+prog_ifindex, expected_attach_type."""
+RAW_TRACEPOINT = struct.Struct("=QI")
+"""name, prog_fd."""
+LINK_CREATE = struct.Struct("=4I")
+"""prog_fd, target_fd, attach_type, flags."""
+
+MMAPABLE = 1 << 10
+"""BPF_F_MMAPABLE (Linux 5.5): the values of an ARRAY can be mapped."""
+
+INSTRUCTION_SIZE = 8  # sizeof(struct bpf_insn)
+# Nearly every log has room in the first. Each further try costs a whole verification, of seconds at worst; where the
+# last one is too small, kernels before 6.4 give the beginning of the log and later ones its end.
+_LOG_SIZES = (1 << 16, 1 << 24)
+_LOG_LINES = 12
+_MOST_TRIES = 5
+_NOT_THE_VERIFIERS = (EMFILE, ENFILE, ENOMEM)
+
+
+class MapKind(IntEnum):
+    """BPF_MAP_TYPE_* (enum bpf_map_type)."""
+
+    HASH = 1
+    ARRAY = 2
+    PERCPU_ARRAY = 6
+    CGROUP_ARRAY = 8
+    LRU_HASH = 9
+    RINGBUF = 27  # Linux 5.8
+
+
+class ProgramKind(IntEnum):
+    """BPF_PROG_TYPE_* (enum bpf_prog_type)."""
+
+    SOCKET_FILTER = 1
+    CGROUP_SKB = 8
+    CGROUP_SOCK = 9
+    SOCK_OPS = 13
+    RAW_TRACEPOINT = 17
+    CGROUP_SOCK_ADDR = 18
+
+
+class AttachType(IntEnum):
+    """BPF_* (enum bpf_attach_type): the hooks of a cgroup."""
+
+    CGROUP_INET_INGRESS = 0
+    CGROUP_INET_EGRESS = 1
+    CGROUP_INET_SOCK_CREATE = 2
+    CGROUP_SOCK_OPS = 3
+    CGROUP_INET4_BIND = 8
+    CGROUP_INET6_BIND = 9
+    CGROUP_INET4_CONNECT = 10
+    CGROUP_INET6_CONNECT = 11
+    CGROUP_INET4_POST_BIND = 12
+    CGROUP_INET6_POST_BIND = 13
+    CGROUP_UDP4_SENDMSG = 14
+    CGROUP_UDP6_SENDMSG = 15
+    CGROUP_UDP4_RECVMSG = 19
+    CGROUP_UDP6_RECVMSG = 20
+    CGROUP_INET_SOCK_RELEASE = 34  # Linux 5.9
+    CGROUP_UNIX_CONNECT = 49  # Linux 6.7, as are those below
+    CGROUP_UNIX_SENDMSG = 50
+    CGROUP_UNIX_RECVMSG = 51
+
+
+class VerifierError(OSError):
+    """The kernel refused a program; the text ends with the last lines of what its verifier says.
+
+    Attributes:
+        log: all that it says. It counts instructions as `Assembler.listing` does.
+    """
+
+    def __init__(self, number: int, name: str, log: str) -> None:
+        lines = "\n".join(log.splitlines()[-_LOG_LINES:])
+        super().__init__(number, f"the kernel refuses the BPF program {name!r}: {os.strerror(number)}\n{lines}")
+        self.log = log
+
+
+def create_map(kind: MapKind, key_size: int, value_size: int, entries: int, *, flags: int = 0, name: str = "") -> int:
+    """Return the descriptor of a new map.
+
+    Args:
+        kind: what it is.
+        key_size: bytes of a key: 4 for arrays, 0 for RINGBUF.
+        value_size: bytes of a value: 4 for CGROUP_ARRAY, 0 for RINGBUF.
+        entries: how many there is room for; bytes for RINGBUF.
+        flags: BPF_F_*.
+        name: shown by bpftool(8): at most 15 letters, digits, `_` and `.`.
+
+    Raises:
+        OSError: EPERM without privilege; EINVAL for sizes, flags or a name that the kernel does not take; E2BIG, ENOMEM
+            for what is too large; ENOSYS where there is no bpf(2), or no table for this machine.
+    """
+    return command(_MAP_CREATE, MAP_CREATE.pack(kind, key_size, value_size, entries, flags, 0, 0, name.encode()))
+
+
+def load_program(kind: ProgramKind, code: bytes, *, expected_attach_type: int = 0, name: str = "") -> int:
+    """Return the descriptor of a program that the verifier has let through. Its licence is the GPL, as helpers ask for.
+
+    Args:
+        kind: says what the program is given, and which helpers it may call.
+        code: an array of struct bpf_insn, from `Assembler.assemble`.
+        expected_attach_type: the `AttachType` of those kinds that have several.
+        name: as in `create_map`.
+
+    Raises:
+        VerifierError: the verifier refused it.
+        OSError: EPERM without privilege; EINVAL for a kind or an attach type that the kernel does not know; EMFILE,
+            ENFILE, ENOMEM.
+    """
+    for tries_left in reversed(range(_MOST_TRIES)):
+        try:
+            return _load(kind, code, expected_attach_type, name, log=None)
+        except OSError as error:
+            # The verifier gives up for a signal that is pending, though there is nothing wrong.
+            if error.errno != EAGAIN or not tries_left:
+                refusal = error
+                break
+    # Also of what has no descriptor or memory left the verifier has something to say: that all was well.
+    if refusal.errno in _NOT_THE_VERIFIERS:
+        raise refusal
+    text = b""
+    for size in _LOG_SIZES:
+        log = ctypes.create_string_buffer(size)
+        try:
+            return _load(kind, code, expected_attach_type, name, log=log)
+        except OSError as error:
+            text = log.value
+            if error.errno != ENOSPC:
+                break
+    # Nothing is said of what fails before the verifier has seen it.
+    if not text:
+        raise refusal
+    assert refusal.errno is not None
+    raise VerifierError(refusal.errno, name, text.decode("utf-8", "replace")) from refusal
+
+
+def _load(
+    kind: ProgramKind, code: bytes, attach_type: int, name: str, *, log: ctypes.Array[ctypes.c_char] | None
+) -> int:
+    instructions, licence = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
+    where = (0, 0, 0) if log is None else (1, len(log), ctypes.addressof(log))
+    return command(
+        _PROG_LOAD,
+        PROG_LOAD.pack(
+            kind,
+            len(code) // INSTRUCTION_SIZE,
+            ctypes.addressof(instructions),
+            ctypes.addressof(licence),
+            *where,
+            0,
+            0,
+            name.encode(),
+            0,
+            attach_type,
+        ),
+    )
+
+
+def create_link(program: int, target: int, attach_type: AttachType) -> int:
+    """Return a link: a cgroup's hook calls the program, beside those of others, until the descriptor closes.
+
+    The cgroups below are included, also those that are made later. Linux 5.7.
+
+    Args:
+        program: from `load_program`.
+        target: a descriptor of the cgroup's directory.
+        attach_type: the hook.
+
+    Raises:
+        OSError: EPERM without CAP_NET_ADMIN, or for a cgroup where somebody attached a program that stands alone;
+            EINVAL for a program that does not fit the hook; EBADF for no cgroup v2 directory.
+    """
+    return command(_LINK_CREATE, LINK_CREATE.pack(program, target, attach_type, 0))
+
+
+def open_raw_tracepoint(name: str, program: int) -> int:
+    """Return a link: a tracepoint of the kernel calls the program, for every process, until the descriptor closes.
+
+    Args:
+        name: as "sys_exit" or "sched_process_fork".
+        program: from `load_program`.
+
+    Raises:
+        OSError: ENOENT for no such tracepoint; EPERM without CAP_PERFMON.
+    """
+    text = ctypes.create_string_buffer(name.encode())
+    return command(_RAW_TRACEPOINT_OPEN, RAW_TRACEPOINT.pack(ctypes.addressof(text), program))
+
+
+def command(number: int, attributes: bytes) -> int:
+    """Make the call; return its result, a descriptor if it makes something.
+
+    Args:
+        number: of enum bpf_cmd.
+        attributes: the beginning of union bpf_attr.
+
+    Raises:
+        OSError: as the command; ENOSYS where there is no bpf(2), or no table for this machine.
+    """
+    call = _NUMBERS.get(syscalls.native() or "")
+    if call is None:
+        raise OSError(ENOSYS, os.strerror(ENOSYS))
+    held = ctypes.create_string_buffer(attributes, len(attributes))
+    return libc.syscall(call, number, ctypes.addressof(held), len(attributes))

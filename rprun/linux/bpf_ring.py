@@ -1,0 +1,111 @@
+"""The reader of a BPF ring buffer: records that programs in the kernel submit, in the order of their reservation.
+
+Some facts about it (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst; Linux 5.8):
+
+- Three things are mapped: a page with the consumer's position, which alone may be written; a page with the producer's;
+  and the data, twice in a row, so that a record which goes past the end is in one piece.
+- Positions count bytes ever written or read. A record has a header of 8 bytes, its length with two bits above, and is
+  filled up to a multiple of 8. The busy bit says that it has been reserved and not submitted yet: reading stops
+  there, also if those behind it are complete. The discard bit says that it is to be passed over.
+- The kernel wakes when a record is submitted that the reader's position has come to, and says nothing about those
+  behind. So the descriptor is watched level-triggered (poll, or epoll without EPOLLET): then each wait compares the
+  positions. It is readable also while the oldest record is busy, for the moment until that is submitted.
+- A store through `memoryview.cast("Q")` is one aligned 8-byte move, as `rprun/backends/seccomp/ring.py` explains.
+- The kernel publishes with release stores. x86 keeps the order of loads; on arm64 nothing in Python asks for it, so
+  headers are read first and data in a second round, thousands of instructions later.
+- Who submits never waits: with no room the program is told, and must count it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import mmap
+import os
+from contextlib import ExitStack
+from errno import EINVAL
+
+from rprun.linux import bpf
+
+BUSY, DISCARD = 1 << 31, 1 << 30  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
+HEADER_SIZE = 8  # BPF_RINGBUF_HDR_SZ
+_LENGTH = DISCARD - 1
+
+
+class RingBuffer:
+    """A ring buffer map with its mappings, for one reader. It takes three descriptors, all close-on-exec."""
+
+    def __init__(self, size: int, *, name: str = "") -> None:
+        """Make the map.
+
+        Args:
+            size: bytes of data, a power of two and a multiple of the page size.
+            name: as in `bpf.create_map`.
+
+        Raises:
+            OSError: EINVAL for another size, or before Linux 5.8; otherwise as in `bpf.create_map`.
+        """
+        try:
+            self._fd = bpf.create_map(bpf.MapKind.RINGBUF, 0, 0, size, name=name)
+        except OSError as error:
+            if error.errno != EINVAL:
+                raise
+            need = f"a power of two, a multiple of {mmap.PAGESIZE}, and Linux 5.8 are needed"
+            raise OSError(EINVAL, f"the kernel makes no ring buffer of {size} bytes: {need}") from error
+        with ExitStack() as undo:
+            undo.callback(os.close, self._fd)
+            # A mapping keeps a descriptor of its own.
+            self._consumer = undo.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE))
+            self._producer = mmap.mmap(
+                self._fd, mmap.PAGESIZE + 2 * size, access=mmap.ACCESS_READ, offset=mmap.PAGESIZE
+            )
+            undo.pop_all()
+        self._look_at(size)
+
+    def _look_at(self, size: int) -> None:
+        self._mask = size - 1
+        self._read = memoryview(self._consumer).cast("Q")
+        self._written = memoryview(self._producer)[:8].cast("Q")
+        self._headers = memoryview(self._producer)[mmap.PAGESIZE :].cast("I")
+
+    def fileno(self) -> int:
+        """Return the map's descriptor, for programs and to wait for records; -1 once it is closed."""
+        return self._fd
+
+    def has_records(self) -> bool:
+        """Tell whether the oldest record is complete, so that `take` gets on."""
+        position = self._read[0]
+        return position < self._written[0] and not self._headers[(position & self._mask) >> 2] & BUSY
+
+    def take(self, limit: int) -> list[bytes]:
+        """Return the oldest complete records, at most so many, and make room of where they were."""
+        headers, mask = self._headers, self._mask
+        position, end = self._read[0], self._written[0]
+        found: list[tuple[int, int]] = []
+        while position < end and len(found) < limit:
+            start = position & mask
+            header = headers[start >> 2]
+            if header & BUSY:
+                break
+            length = header & _LENGTH
+            if not header & DISCARD:
+                start += mmap.PAGESIZE + HEADER_SIZE
+                found.append((start, start + length))
+            position += HEADER_SIZE + (length + 7 & -8)
+        # A slice of a mapping is a copy; it must be made before the room is given back.
+        records = [self._producer[first:behind] for first, behind in found]
+        self._read[0] = position
+        return records
+
+    def close(self) -> None:
+        """Unmap it and let go of it here. Programs that use the map keep it."""
+        if self._fd < 0:
+            return
+        for view in (self._read, self._written, self._headers):
+            view.release()
+        self._consumer.close()
+        self._producer.close()
+        os.close(self._fd)
+        self._fd = -1

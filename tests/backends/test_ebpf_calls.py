@@ -1,0 +1,245 @@
+"""The program at the end of calls: which ones it knows, in every ABI, and of whom it tells."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("needs Linux", allow_module_level=True)
+
+from ebpf_calls import (
+    AT_FDCWD,
+    BAD,
+    FILE,
+    NETWORK,
+    attached,
+    call,
+    events,
+    free_port,
+    in_tree,
+    one,
+    opened,
+    peer,
+    told,
+    v4,
+)
+from running import wait_until
+
+sys.path.append(str(Path(__file__).parents[1] / "linux"))
+from children import exit_code, forked
+
+from rprun.backends.ebpf import layout, plans
+from rprun.backends.ebpf.call_decode import CallDecoder
+from rprun.backends.seccomp import calls
+from rprun.linux import libc
+from rprun.linux.syscalls import AUDIT_ARCH, I386, NUMBERS, X32, X32_BIT, X86_64, native
+from rprun.observe.kinds import ObserverEventKind
+
+
+def test_the_plans_have_every_watched_call() -> None:
+    """Each number leads to a plan, x32's without their bit; nothing else does, nor what was not asked for."""
+    if native() != X86_64:
+        pytest.skip("needs x86_64: the arrays are for its ABIs")
+    execs = ObserverEventKind.EXEC
+    watched = [key for key, known in calls.BY_NUMBER.items() if known is None or known.kind is not execs]
+    table = plans.table((FILE, NETWORK))
+    either = set()
+    for abi, at in ((X86_64, plans.NATIVE_TABLE), (I386, plans.COMPAT_TABLE)):
+        numbers = {number & ~X32_BIT for arch, number in watched if arch == AUDIT_ARCH[abi]}
+        assert {number for number in range(plans.NUMBERS) if table[at + number]} == numbers
+        either |= numbers
+    assert {number for number in range(plans.NUMBERS) if table[plans.EITHER_TABLE + number]} == either
+    assert not any(plans.table(()))
+
+
+@pytest.mark.parametrize("restarts", [True, False])
+def test_an_interrupted_call_is_told_of_once(*, restarts: bool) -> None:
+    """Whether the kernel or the program makes it again: there is no event of a call that a signal has interrupted."""
+
+    def body() -> None:
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.siginterrupt(signal.SIGUSR1, not restarts)
+        server.accept()[0].close()
+
+    def waits() -> bool:
+        """Tell whether the child is in accept, and nothing is on its way to it."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        number = Path(f"/proc/{pid}/syscall").read_text().split()[0]
+        return "ShdPnd:\t" + 16 * "0" in status and number == str(NUMBERS[X86_64]["accept4"])
+
+    with socket.create_server(("127.0.0.1", 0)) as server, attached() as maps:
+        with in_tree(maps, body) as pid:
+            wait_until(waits)
+            os.kill(pid, signal.SIGUSR1)
+            wait_until(waits)
+            with socket.create_connection(server.getsockname()) as client:
+                name = client.getsockname()
+        assert events(maps, pid) == [peer("accept", *name)]
+
+
+class Compat:
+    """Calls of i386 out of a 64-bit process: by `int $0x80`, with what they point to below 4 GiB."""
+
+    # push rbx, rbp; load eax, ebx, ecx, edx, esi, ebp, edi from [rdi]; int 0x80; cdqe; pop rbp, rbx; ret
+    CODE = bytes.fromhex("5355 8b07 8b5f04 8b4f08 8b570c 8b7710 8b6f18 8b7f14 cd80 4898 5d5b c3")
+    MAP_32BIT = 0x40  # include/uapi/asm/mman.h
+
+    def __init__(self) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.MAP_32BIT
+        self._memory = mmap.mmap(-1, 1 << 16, flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._memory[: len(self.CODE)] = self.CODE
+        self._used = 4096
+        self._at = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._do = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(self._at)
+
+    def put(self, data: bytes) -> int:
+        """Return the address of these bytes and a NUL."""
+        at = self._used
+        self._memory[at : at + len(data) + 1] = data + b"\0"
+        self._used += len(data) + 16 & -16
+        return self._at + at
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Make a call; return its result, or -errno."""
+        words = [NUMBERS[I386][name], *(argument & 0xFFFFFFFF for argument in arguments)]
+        return self._do(self.put(struct.pack("=7I", *words, *[0] * (7 - len(words)))))
+
+
+def does_calls_of_i386() -> bool:
+    """Tell whether this kernel does; a child tries it, as it may be killed."""
+    if os.uname().machine != "x86_64":
+        return False
+
+    def body() -> None:
+        assert Compat().call("listen", -1, 0) == -errno.EBADF
+
+    return exit_code(forked(body)) == 0
+
+
+def test_calls_of_i386(tmp_path: Path) -> None:
+    """Their numbers, registers and structures are their own; socketcall is the call that it stands for."""
+    if not does_calls_of_i386():
+        pytest.skip("needs a kernel that does calls of i386")
+    here = os.fsencode(tmp_path)
+    port = free_port()
+    compat: list[Compat] = []
+
+    def body() -> None:
+        os.chdir(here)
+        mine = Compat()
+        compat.append(mine)
+        assert mine.call("open", mine.put(b"a"), os.O_CREAT | os.O_RDWR, 0o600) >= 0
+        mine.call("openat", AT_FDCWD, mine.put(b"none"), os.O_RDONLY)
+        mine.call("chown32", mine.put(b"a"), -1, -1)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            named = mine.put(v4("127.0.0.1", port))
+            header = struct.pack("=7I", named, 16, 0, 0, 0, 0, 0)
+            arguments = struct.pack("=3I", one.fileno(), named, 16)
+            assert mine.call("socketcall", 2, mine.put(arguments)) == 0
+            assert mine.call("socketcall", 16, mine.put(struct.pack("=3I", one.fileno(), mine.put(header), 0))) == 0
+            assert mine.call("socketcall", 1, mine.put(struct.pack("=3I", 2, 1, 0))) >= 0
+            assert mine.call("sendto", one.fileno(), 0, 0, 0, named, 16) == 0
+            assert mine.call("sendmmsg", one.fileno(), mine.put((header + bytes(4)) * 2), 2, 0) == 2
+            assert mine.call("socketcall", 3, BAD) == -errno.EFAULT
+        # The number of i386's open is that of fstat here.
+        os.fstat(0)
+
+    udp = {"protocol": "udp"}
+    assert told(body) == [
+        opened(here + b"/a", os.O_CREAT | os.O_RDWR),
+        opened(here + b"/none", os.O_RDONLY, "ENOENT"),
+        one("chown", here + b"/a"),
+        peer("bind", "127.0.0.1", port, **udp),
+        *[peer("send", "127.0.0.1", port, **udp)] * 4,
+    ]
+
+
+def test_numbers_of_x32() -> None:
+    """A kernel without x32 has no such calls: they fail, and are told of as far as they have a meaning."""
+    number = NUMBERS[X32]["open"]
+
+    def body() -> None:
+        path = ctypes.create_string_buffer(b"/x")
+        for each in (number, number | 1 << 29, 516, NUMBERS[X32]["sendmsg"] & ~X32_BIT):
+            with suppress(OSError):
+                libc.syscall(each, ctypes.addressof(path), 0, 0)
+
+    assert [fields.get("result") for _, fields in told(body)] in (["ENOSYS"], ["ENOENT"])
+
+
+def test_io_uring() -> None:
+    """A process's first ring is unobserved for files and network, once; one that was refused is none."""
+
+    def body() -> None:
+        parameters = bytes(120)
+        call("io_uring_setup", 0, parameters)
+        for _ in range(2):
+            call("io_uring_setup", 1, parameters)
+
+    found = told(body)
+    if not found:
+        assert Path("/proc/sys/kernel/io_uring_disabled").read_text().strip() != "0"
+    assert [(kind, fields["category"], fields["backend"]) for kind, fields in found] in (
+        [],
+        [("unobserved", "file", "ebpf"), ("unobserved", "network", "ebpf")],
+    )
+
+
+def test_others_are_not_told_of() -> None:
+    """Nothing is told of processes outside of the tree, and nothing of a category that was not asked for."""
+
+    def body() -> None:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            Path("/dev/null").read_bytes()
+
+    with attached(NETWORK) as maps:
+        body()
+        with in_tree(maps, body):
+            pass
+        assert len(maps.ring.take(100)) == 1
+    with attached(FILE) as maps, in_tree(maps, body):
+        pass
+
+
+def test_what_the_ring_has_no_room_for_is_counted() -> None:
+    """Seen and lost are what was done."""
+    many = 2000
+
+    def body() -> None:
+        for _ in range(many):
+            call("open", b"/none", 0, 0)
+
+    with attached(ring_size=mmap.PAGESIZE) as maps:
+        with in_tree(maps, body):
+            pass
+        seen = len(maps.ring.take(1 << 20))
+        process, file, network = maps.read_lost()
+    assert (process, network) == (0, 0)
+    assert 0 < seen < many
+    assert seen + file == many + 2
+
+
+def test_records_that_make_no_sense() -> None:
+    """They are lost, and nothing raises."""
+    decoder = CallDecoder(0)
+    arch, number = 0xC000003E, NUMBERS[X86_64]["mkdir"]
+    head = layout.HEADER.pack(layout.Kind.CALL, 1, 1, 7, 5)
+    whole = head + plans.CALL.pack(0, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)
+    assert decoder.decode(whole)[0][1:] == (7, 5, {"path": b"/", "result": "ok"})
+    for length in range(len(whole)):
+        found = decoder.decode(whole[:length])
+        assert [(kind, fields["count"]) for kind, _, _, fields in found] in ([], [("lost", 1)])
+    unknown = head + plans.CALL.pack(-4000, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)
+    assert decoder.decode(unknown)[0][3]["result"] == "E4000"
