@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-def of_rprun(events: Iterable[Mapping[str, Any]]) -> Counter[Item]:
-    """Return what rprun's events say; lifecycle, `lost` and `unobserved` are not among it."""
+def of_rprun(events: Iterable[Mapping[str, Any]], *, results: bool = False) -> Counter[Item]:
+    """Return what rprun's events say; lifecycle, `lost` and `unobserved` are not among it.
+
+    Args:
+        events: as they were written.
+        results: whether an event's result is a part of its item.
+    """
     found: Counter[Item] = Counter()
     for event in events:
         if make := _OF_EVENTS.get(event["kind"].split("-")[0]):
-            found[event["kind"], *make(event)] += 1
+            outcome = (str(event["result"]),) if results and "result" in event else ()
+            found[event["kind"], *make(event), *outcome] += 1
     return found
 
 

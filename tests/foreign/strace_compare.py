@@ -1,12 +1,13 @@
 """What rprun says of a program is what strace sees: nothing done is left out, nothing is claimed that was not tried.
 
-    python tests/foreign/strace_compare.py [--rprun RPRUN] [--self] [WORKLOAD...]
+    python tests/foreign/strace_compare.py [--rprun RPRUN] [--backend NAME] [--results] [--self] [WORKLOAD...]
 
 Each workload runs three times in directories of the same path and content: bare, to warm caches up, under strace, and
 under `rprun --observe all`. Every open, exec, rename, unlink, link, symlink, mkdir, rmdir, chmod, chown, truncate, bind
 and send that strace saw succeed, and every connect that it saw at all, must be among rprun's events; and each of the
-events among the calls that strace saw. `--self` puts a second run under strace in the place of rprun's: what differs
-then is the workload's own unsteadiness.
+events among the calls that strace saw. With `--results`, for a backend that sees outcomes, the calls that failed must
+be there too, and each with the result that strace saw. `--self` puts a second run under strace in the place of rprun's:
+what differs then is the workload's own unsteadiness.
 """
 
 # ruff: noqa: T201 - it is a program that prints its findings.
@@ -72,20 +73,24 @@ class Stage:
         """Run it unobserved."""
         self._perform([])
 
-    def strace(self) -> Account:
+    def strace(self, *, results: bool = False) -> Account:
         """Run it under strace."""
         self._perform(strace_argv(self._report))
-        return of_strace(read_log(self._report, self._directory))
+        return of_strace(read_log(self._report, self._directory), results=results)
 
-    def rprun(self, rprun: Sequence[str]) -> tuple[Counter[Item], list[str]]:
+    def rprun(
+        self, rprun: Sequence[str], backend: str | None = None, *, results: bool = False
+    ) -> tuple[Counter[Item], list[str]]:
         """Run it under rprun; return the items and what rprun says it did not see."""
-        self._perform([*rprun, "--observe", "all", "--json", "--events", str(self._report), "--"])
+        backends = ",".join(f"{category}={backend}" for category in ("file", "network", "process"))
+        forced = ["--backend", backends] if backend else []
+        self._perform([*rprun, "--observe", "all", *forced, "--json", "--events", str(self._report), "--"])
         events = [json.loads(line) for line in self._report.read_text(encoding="utf-8").splitlines()]
         remarks = [f"lost {event['count']}" for event in events if event["kind"] == "lost"]
         remarks += [
             f"unobserved {event['category']}: {event['reason']}" for event in events if event["kind"] == "unobserved"
         ]
-        return of_rprun(events), remarks
+        return of_rprun(events, results=results), remarks
 
     def _perform(self, prefix: Sequence[str]) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -120,8 +125,16 @@ def read_log(report: Path, directory: Path) -> Log:
     return parse(report.read_bytes().decode("utf-8", "surrogateescape"), str(directory))
 
 
-def compare(workload: Workload, rprun: Sequence[str] | None) -> Finding:
+def compare(
+    workload: Workload, rprun: Sequence[str] | None, backend: str | None = None, *, results: bool = False
+) -> Finding:
     """Compare rprun's account of a workload with strace's; strace's with another of strace's if `rprun` is None.
+
+    Args:
+        workload: what is run.
+        rprun: the words that start it.
+        backend: for what it observes; its own choice if it is None.
+        results: whether calls are to have had the same results.
 
     Raises:
         FailedError: a run failed.
@@ -129,12 +142,12 @@ def compare(workload: Workload, rprun: Sequence[str] | None) -> Finding:
     with tempfile.TemporaryDirectory(prefix="compare-") as scratch:
         stage = Stage(workload, Path(scratch))
         stage.bare()
-        seen = stage.strace()
+        seen = stage.strace(results=results)
         if rprun is None:
-            again = stage.strace()
+            again = stage.strace(results=results)
             claims, possible, remarks = again.certain, again.possible, []
         else:
-            claims, remarks = stage.rprun(rprun)
+            claims, remarks = stage.rprun(rprun, backend, results=results)
             possible = claims
     missed = _beyond(seen.certain, possible, counted=workload.counted)
     invented = _beyond(claims, seen.possible, counted=workload.counted)
@@ -148,7 +161,9 @@ def _beyond(items: Counter[Item], others: Counter[Item], *, counted: bool) -> Co
     return Counter({item: count for item, count in items.items() if item not in others})
 
 
-def report(names: Sequence[str], rprun: Sequence[str] | None) -> Iterator[tuple[str, bool]]:
+def report(
+    names: Sequence[str], rprun: Sequence[str] | None, backend: str | None, *, results: bool
+) -> Iterator[tuple[str, bool]]:
     """Yield (line, is a difference) as the comparison goes on."""
     yield f"{'workload':12}{'strace':>8}{'claimed':>9}{'missed':>8}{'invented':>10}  verdict", False
     for name in names:
@@ -156,7 +171,7 @@ def report(names: Sequence[str], rprun: Sequence[str] | None) -> Iterator[tuple[
             yield f"{name:12}{missing}, not run", False
             continue
         try:
-            found = compare(WORKLOADS[name], rprun)
+            found = compare(WORKLOADS[name], rprun, backend, results=results)
         except (FailedError, subprocess.TimeoutExpired) as error:
             yield f"{name:12}{type(error).__name__}: {error}", True
             continue
@@ -182,6 +197,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)}; default: all")
     parser.add_argument("--rprun", default=str(Path(sys.executable).with_name("rprun")))
+    parser.add_argument("--backend", help="which one observes (default: what rprun chooses)")
+    parser.add_argument("--results", action="store_true", help="calls must have had the same results")
     parser.add_argument("--self", action="store_true", dest="alone", help="compare strace with strace")
     arguments = parser.parse_args()
     if unknown := set(arguments.workloads) - WORKLOADS.keys():
@@ -189,7 +206,9 @@ def main() -> int:
     if not shutil.which("strace"):
         parser.error("strace is missing (try your distribution's package)")
     differences = 0
-    for line, bad in report(arguments.workloads or list(WORKLOADS), None if arguments.alone else [arguments.rprun]):
+    rprun = None if arguments.alone else [arguments.rprun]
+    names = arguments.workloads or list(WORKLOADS)
+    for line, bad in report(names, rprun, arguments.backend, results=arguments.results):
         print(line, flush=True)
         differences += bad
     print(f"{differences} workloads differ")

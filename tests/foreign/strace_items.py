@@ -49,14 +49,24 @@ class Account(NamedTuple):
     possible: Counter[Item]
 
 
-def of_strace(log: Log) -> Account:
-    """Return what strace saw: done for certain (for connects: tried), and all that was tried."""
+def of_strace(log: Log, *, results: bool = False) -> Account:
+    """Return what strace saw: done for certain (for connects: tried), and all that was tried.
+
+    Args:
+        log: what it wrote.
+        results: whether a call's result is a part of its item. Then all that ended is certain, but execs that failed;
+            and what was interrupted, to be done again, is neither.
+    """
     account = Account(Counter(), Counter())
     for call in log.calls:
+        if results and call.value is None:
+            continue
         for item in _items(call):
-            account.possible[item] += 1
-            if item[0] == "net-connect" or (call.succeeded and item[0] not in ONLY_CLAIMS and item[1:] != (UNKNOWN,)):
-                account.certain[item] += 1
+            is_told = item[0] == "net-connect" or call.succeeded or (results and item[0] != "exec")
+            outcome = (call.error or "ok",) if results and not item[0].startswith("descendant") else ()
+            account.possible[*item, *outcome] += 1
+            if item[0] == "net-connect" or (is_told and item[0] not in ONLY_CLAIMS and item[1:] != (UNKNOWN,)):
+                account.certain[*item, *outcome] += 1
     for end in log.ended:
         if not end.thread:
             status = f"-{int(signal.Signals[end.status[1:]])}" if end.status.startswith("-") else end.status

@@ -50,11 +50,16 @@ def test_at_random_moments(turn: int, tmp_path: Path) -> None:
     # A record that was cut short may also be of another call, or one that was told of all the same.
     assert COUNT - missing <= len(made) <= COUNT
     assert missing <= kills
-    started = [event["pid"] for event in of_kind(events, "descendant-started")]
-    ended = [event["pid"] for event in of_kind(events, "descendant-exited")]
-    assert len(set(started)) == len(started)
-    assert COUNT - missing <= len(started) <= COUNT
-    assert sorted(started) == sorted(ended)
+    alive: set[int] = set()
+    for event in of_kind(events, "descendant-started", "descendant-exited"):
+        if event["kind"] == "descendant-started":
+            # On a busy machine a number comes back, but not before its process has ended.
+            assert event["pid"] not in alive
+            alive.add(event["pid"])
+        else:
+            alive.remove(event["pid"])
+    assert not alive
+    assert COUNT - missing <= len(of_kind(events, "descendant-started")) <= COUNT
     assert {event["exit_code"] for event in of_kind(events, "descendant-exited")} == {0}
 
 

@@ -66,6 +66,7 @@ class Watch:
         self._categories = tuple(categories)
         self._command = 0
         self._backlog: list[bytes] = []  # records of a supervisor that was killed
+        self._in_delivery: list[bytes] = []  # those that are being emitted
         self._listener = -1
         self._takes_privilege = False  # the filter needed no_new_privs
         self._vacant = False  # the supervisor was killed, and there has been no process to be had for the next
@@ -198,6 +199,8 @@ class Watch:
             records = self._ring.take(limit)
         emit_all = self._emitter.emit_all
         events: list[Event] = []
+        # What is in hand has been told as much as what waits, should the supervisor be found gone in the midst of it.
+        self._in_delivery = records
         for record in records:
             if len(record) != PROCESS_STARTED.size:
                 decoded = decode(record)
@@ -209,6 +212,7 @@ class Watch:
             events.clear()
             self._lives.start(record, self._take_messages)
         emit_all(events)
+        self._in_delivery = []
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
         if lost:
             self._emit(_K.LOST, self._categories[0], count=lost)
@@ -288,7 +292,7 @@ class Watch:
         """
         while records := self._ring.take(_MANY):
             self._backlog += records
-        self._lives.forget_untold(self._backlog)
+        self._lives.forget_untold([*self._in_delivery, *self._backlog])
 
     def _fill_vacancy(self) -> None:
         """Start a supervisor where there should be one; if that cannot be done now, it is tried again later."""

@@ -1,0 +1,224 @@
+"""Few descriptors, slow readers, many runs, killed runs: nothing is lost uncounted, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from ebpf_observing import ALL, kinds, needs_ebpf, observe, options
+from observing import REPEAT, compile_c, lost, of_kind, read_events
+from running import (
+    descendants_of,
+    kill_quietly,
+    read_until,
+    run,
+    start,
+    wait_gone,
+    wait_until,
+)
+
+from rprun import CAPTURE, ObserverConfig, Process
+from rprun.backends.ebpf import call_program
+from rprun.backends.ebpf.session import Session
+from rprun.observe.categories import EventCategory
+
+if TYPE_CHECKING:
+    pass
+
+
+@pytest.mark.parametrize("limit", [10, 12, *range(16, 33, 2), 40])
+def test_few_descriptors(limit: int, tmp_path: Path) -> None:
+    """One line says what to raise, or all is as ever."""
+    needs_ebpf()
+    arguments = (*options(tmp_path / "events"), "--", "sh", "-c", "cat /dev/null; exit 6")
+    result = run(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+    if result.returncode == 125:
+        assert limit < 40
+        assert (result.stderr.count(b"\n"), b"ulimit -n" in result.stderr) == (1, True)
+        return
+    assert (result.returncode, result.stderr) == (6, b"")
+    assert kinds(read_events(tmp_path / "events"))["exec"] == 2
+
+
+OPENS = """
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    for (long i = atol(argv[1]); i; i--) close(open("/dev/null", O_RDONLY));
+    return write(1, "done\\n", 5) != 5;
+}
+"""
+
+
+@pytest.mark.parametrize("stopped", ["consumer", "rprun"])
+def test_nobody_reads(stopped: str, tmp_path: Path) -> None:
+    """The command goes on, memory is bounded, and every event that is not there is counted."""
+    needs_ebpf()
+    program, count = compile_c(tmp_path, OPENS, "-static"), 150_000 * REPEAT
+    read, write = os.pipe()
+    script = 'echo ready; read line; exec "$0" "$1"'
+    with start(
+        *options(f"fd:{write}", "file"), "--", "sh", "-c", script, program, str(count), stdin=-1, pass_fds=(write,)
+    ) as process:
+        os.close(write)
+        assert process.stdout is not None
+        assert process.stdin is not None
+        read_until(process.stdout.fileno(), b"ready")
+        if stopped == "rprun":
+            process.send_signal(signal.SIGSTOP)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        if stopped == "rprun":
+            # Its monitor does not stop, and no more does the command.
+            wait_until(lambda: _opens_are_over(process.pid), timeout=30)
+            process.send_signal(signal.SIGCONT)
+        read_until(process.stdout.fileno(), b"done", timeout=30)
+        peak = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "VmHWM" in line)
+        with open(read, "rb") as file:
+            events = [json.loads(line) for line in file]
+        assert process.wait(20) == 0
+    # 32 MB are the ring, which is mapped twice.
+    assert int(peak.split()[1]) < 80_000
+    missing = sum(event["count"] for event in of_kind(events, "lost") if event["category"] == "file")
+    made = of_kind(events, "file-open")
+    assert missing > 0
+    assert count <= len(made) + missing <= count + 40
+
+
+def _opens_are_over(rprun: int) -> bool:
+    return all(b"program" not in _words(pid) for pid in descendants_of(rprun))
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+RING = """
+import ctypes
+library, parameters = ctypes.CDLL(None), ctypes.create_string_buffer(120)
+# io_uring_setup
+raise SystemExit(library.syscall(425, 4, parameters) < 0 or library.syscall(425, 4, parameters) < 0)
+"""
+
+
+def test_what_is_not_seen(tmp_path: Path) -> None:
+    """A process that sets up an io_uring is named, once for each category that it can go around."""
+    result, events = observe(tmp_path, sys.executable, "-c", RING)
+    if result.returncode:
+        pytest.skip("io_uring is missing, or root has forbidden it")
+    unobserved = [(event["category"], event["backend"]) for event in of_kind(events, "unobserved")]
+    assert unobserved == [("file", "ebpf"), ("network", "ebpf")]
+
+
+def test_descendants_that_go_on(tmp_path: Path) -> None:
+    """They are followed for as long as rprun waits for them, and not a moment longer."""
+    script = "(read line <$0; cat /dev/null; exit 9) >/dev/null 2>&1 & exit 3"
+    os.mkfifo(tmp_path / "go")
+    needs_ebpf()
+    with start(
+        *options(tmp_path / "events"), "--orphans", "wait", "--", "setsid", "sh", "-c", script, str(tmp_path / "go")
+    ) as process:
+        with open(tmp_path / "go", "w", encoding="ascii") as file:
+            file.write("go\n")
+        assert process.wait(20) == 3
+    events = read_events(tmp_path / "events")
+    assert sorted(event["exit_code"] for event in of_kind(events, "descendant-exited")) == [0, 9]
+    with start(*options(tmp_path / "events"), "--", "setsid", "sh", "-c", script, str(tmp_path / "go")) as process:
+        assert process.wait(20) == 3
+        (left,) = (event["pid"] for event in of_kind(read_events(tmp_path / "events"), "descendant-started"))
+        with open(tmp_path / "go", "w", encoding="ascii") as file:
+            file.write("go\n")
+        wait_gone(left)
+    assert kinds(read_events(tmp_path / "events"))["exec"] == 2
+
+
+@pytest.mark.parametrize("turn", range(10 * REPEAT))
+def test_killed(turn: int, tmp_path: Path) -> None:
+    """No process but rprun and its monitor holds anything in the kernel, so that all ends with them."""
+    needs_ebpf()
+    chance = random.Random(turn)
+    with start(
+        *options(tmp_path / "events"), "--", "sh", "-c", "setsid sleep 60 & while :; do cat /dev/null; done"
+    ) as process:
+        time.sleep(chance.random() * 0.3)
+        children = list(descendants_of(process.pid))
+        process.kill()
+        process.wait(10)
+        sleeper = [pid for pid in children if b"sleep" in _words(pid).split(b"\0")[:1]]
+        for pid in children:
+            if pid not in sleeper:
+                wait_gone(pid)
+        assert [held for pid in sleeper for held in _held(pid)] == []
+        for pid in sleeper:
+            kill_quietly(pid)
+    if (tmp_path / "events").exists():
+        for line in (tmp_path / "events").read_text().splitlines(keepends=True):
+            assert not line.endswith("\n") or json.loads(line)
+    result, events = observe(tmp_path, "sh", "-c", "cat /dev/null; exit 5")
+    assert (result.returncode, kinds(events)["exec"], lost(events)) == (5, 2, 0)
+
+
+def _held(pid: int) -> list[str]:
+    names = [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
+    return [target for target in map(os.readlink, names) if "bpf" in target]
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """Trees at the same time do not get into each other's records."""
+    needs_ebpf()
+    count = 12 * REPEAT
+    runs = [start(*options(tmp_path / str(i)), "--", "sh", "-c", f"cat /dev/null; exit {i}") for i in range(count)]
+    for number, process in enumerate(runs):
+        with process:
+            assert (process.communicate(timeout=60), process.returncode) == ((b"", b""), number)
+        events = read_events(tmp_path / str(number))
+        assert (kinds(events)["exec"], len({event["pid"] for event in events}), lost(events)) == (2, 2, 0)
+
+
+def test_threads_of_one_program() -> None:
+    """The API observes a tree for each of its threads, and leaves nothing behind."""
+    needs_ebpf()
+    config = ObserverConfig.with_categories(ALL, dict.fromkeys(map(EventCategory, ALL), "ebpf"))
+    found: list[tuple[int | None, Counter[str]]] = []
+
+    def work(number: int) -> None:
+        process, subscriber = Process.with_observer(
+            ["sh", "-c", f"cat /dev/null; exit {number}"], config, output=CAPTURE
+        )
+        with process:
+            code = process.wait(30)
+            found.append((code, Counter(str(event.kind) for event in subscriber)))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(str(code) for code, _ in found) == [str(number) for number in range(6)]
+    assert {(seen["exec"], seen["descendant-started"], seen["descendant-exited"]) for _, seen in found} == {(2, 1, 1)}
+
+
+def test_half_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of the programs cannot be loaded, none of the others stays; their descriptors are looked for."""
+    needs_ebpf()
+
+    def fail(*_: object) -> list[int]:
+        raise OSError(12, "no memory")
+
+    monkeypatch.setattr(call_program, "load", fail)
+    with pytest.raises(OSError, match="no memory"):
+        Session(EventCategory.ALL)
