@@ -79,7 +79,10 @@ def test_a_full_tree() -> None:
         os.close(read)
         os.close(write)
         os.waitpid(root, 0)
-        seen = Seen(root, 0, maps.ring.take(1000), maps.read_lost()[Lost.PROCESS])
+        counts = maps.read_lost()
+        seen = Seen(root, 0, maps.ring.take(1000), counts[Lost.PROCESS])
+    # Nor will anything else of those be seen.
+    assert counts == (seen.lost,) * 3
     assert len(seen.codes()) + seen.lost == 20
     assert len(seen.codes()) == 7
 

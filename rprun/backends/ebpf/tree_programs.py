@@ -79,7 +79,9 @@ def on_fork(maps: Maps, kernel: Kernel, namespace_inode: int) -> Assembler:
     code.label("end")
     common.end(code)
     code.label("full")
-    common.count_lost(code, maps, Lost.PROCESS)
+    # Whatever it does, nothing of it will be seen.
+    for category in Lost:
+        common.count_lost(code, maps, category)
     common.end(code)
     return code
 

@@ -439,7 +439,7 @@ unless the handler was installed with
 .Dv SA_RESTART ;
 that holds also for calls that otherwise do not fail so, such as the opening of a regular file.
 From Linux 5.19 on this ends when the supervisor has received the call, which is mostly at once: with a signal every
-millisecond, 8 to 21 of 5,000 opens failed so.
+millisecond, 5 to 21 of 5,000 opens failed so.
 Calls that programs never expect to fail so,
 .Xr fork 2 ,
 .Xr clone 2 ,
