@@ -92,8 +92,8 @@ def in_tree(maps: Maps, body: Callable[[], object], status: int = 0) -> Iterator
 
 def events(maps: Maps, pid: int) -> list[Told]:
     """Return kind and fields of what one process did between its marks."""
-    decoder = CallDecoder(time.time_ns() - time.monotonic_ns())
-    found = [event for data in maps.ring.take(1 << 20) for event in decoder.decode(data)]
+    decoder, offset = CallDecoder(), time.time_ns() - time.monotonic_ns()
+    found = [event for data in maps.ring.take(1 << 20) for event in decoder.decode(data, offset)]
     now = time.time_ns()
     assert all(now - 60 * 10**9 < at <= now + 10**9 for _, _, at, _ in found)
     mine = [(kind.value, dict(fields)) for kind, by, _, fields in found if by == pid]

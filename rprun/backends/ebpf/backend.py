@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Seconds for which records may gather before they are read: to be woken for each would cost more than to read it.
 _GATHER = 0.005
+_MANY = 1024
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 
 
@@ -119,6 +120,3 @@ class Ebpf(Backend):
         if self._timer is not None:
             self._timer.close()
         self._session = self._epoll = self._timer = self._emitter = None
-
-
-_MANY = 1024

@@ -40,31 +40,29 @@ _FLAGS_AT = {
 
 
 class CallDecoder:
-    """Decodes the records of one run.
+    """Decodes the records of one run."""
 
-    Attributes:
-        since_epoch_ns: what to add to a time of CLOCK_MONOTONIC, in nanoseconds, to get that since the Unix epoch; it
-            is another one when the clock has been set.
-    """
+    __slots__ = ("_opened", "_with_rings")
 
-    __slots__ = ("_opened", "_with_rings", "since_epoch_ns")
-
-    def __init__(self, since_epoch_ns: int) -> None:
-        self.since_epoch_ns = since_epoch_ns
+    def __init__(self) -> None:
         self._with_rings: set[int] = set()
         # The fields of what has been opened: programs open the same files over and over.
         self._opened: dict[tuple[bytes, bytes, int, bytes], SharedFields] = {}
 
-    def decode(self, data: bytes) -> list[Event]:
+    def decode(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CALL record: kind, process, time in nanoseconds since the epoch, fields; never raises.
 
         What has no event when it is an attempt has none here: a connect that only takes the peer away, a message that
         names nobody. A process's first io_uring is `unobserved` for files and network, with its `category`; and a
         record that makes no sense is `lost`.
+
+        Args:
+            data: the record.
+            offset: from `rprun.linux.timer.since_epoch`; another one when the clock has been set.
         """
         try:
             pid, time_ns, result = _START.unpack_from(data)
-            time_ns += self.since_epoch_ns
+            time_ns += offset
             at = _FLAGS_AT.get(data[plans.ARCH_AT : plans.ARGUMENTS_AT])
             if at is None:
                 return self._decode(data, pid, time_ns, result)
@@ -78,7 +76,7 @@ class CallDecoder:
                     self._opened.clear()
                 fields = self._opened[what] = SharedFields(found[0][3])
         except Exception:  # noqa: BLE001 - what a process has written must not end the run
-            return self._lost(data)
+            return self._lost(data, offset)
         return [(_K.FILE_OPEN, pid, time_ns, fields)]
 
     def forget(self, pid: int) -> None:
@@ -96,7 +94,7 @@ class CallDecoder:
         seen.arguments = tuple(registers)
         seen.tid = seen.tgid = pid
         seen.time_ns = time_ns
-        blobs = layout.blobs(data, plans.BLOBS_AT)
+        blobs = record.blobs(data, plans.BLOBS_AT)
         if call.kind is _K.UNOBSERVED:
             return self._ring(call, seen)
         if call.paths:
@@ -126,7 +124,7 @@ class CallDecoder:
             fields["backend"] = BACKEND
         return events
 
-    def _lost(self, data: bytes) -> list[Event]:
+    def _lost(self, data: bytes, offset: int) -> list[Event]:
         try:
             pid, time_ns, _ = _START.unpack_from(data)
             _, arch, number, *_, marks, _, _, _, _, _ = plans.CALL.unpack_from(data, layout.HEADER_SIZE)
@@ -134,7 +132,7 @@ class CallDecoder:
             return []
         call = calls.find(arch, number, marks >> plans.SUBCALL_SHIFT)
         fields: Fields = {"category": category_of(call.kind) if call else None, "count": 1}
-        return [(_K.LOST, pid, time_ns + self.since_epoch_ns, fields)] if fields["category"] else []
+        return [(_K.LOST, pid, time_ns + offset, fields)] if fields["category"] else []
 
 
 def _outcome(result: int) -> str:

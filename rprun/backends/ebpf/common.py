@@ -60,24 +60,28 @@ def task(code: Assembler) -> None:
 
 def read_kernel(code: Assembler, destination: Register, base: Register, offset: int, size: int = 8) -> None:
     """Set a register to the 1, 2, 4 or 8 bytes of the kernel's memory at `base` + `offset`; to 0 if there are none."""
+    copy_kernel(code, _VALUE, size, base, offset)
+    code.load(destination, R10, _VALUE, size=size)
+
+
+def copy_kernel(code: Assembler, place: int, size: int, base: Register, offset: int) -> None:
+    """Copy the kernel's memory at `base` + `offset` to the stack at R10 + `place`; zeros if there is none."""
+    _copy(code, Helper.probe_read_kernel, place, size, base, offset)
+
+
+def _copy(code: Assembler, helper: Helper, place: int, size: int, base: Register, offset: int) -> None:
     # First, as `base` may be a register that is set below.
     code.move(R3, base)
     code.add(R3, offset)
     code.move(R1, R10)
-    code.add(R1, _VALUE)
+    code.add(R1, place)
     code.move(R2, size)
-    code.call(Helper.probe_read_kernel)
-    code.load(destination, R10, _VALUE, size=size)
+    code.call(helper)
 
 
 def read_user(code: Assembler, destination: Register, base: Register, offset: int, size: int, unreadable: str) -> None:
     """Do so with memory of the current process; go to a label if it cannot be read, or not without paging it in."""
-    code.move(R3, base)
-    code.add(R3, offset)
-    code.move(R1, R10)
-    code.add(R1, _VALUE)
-    code.move(R2, size)
-    code.call(Helper.probe_read_user)
+    _copy(code, Helper.probe_read_user, _VALUE, size, base, offset)
     code.jump_if_not_equal(R0, 0, unreadable)
     code.load(destination, R10, _VALUE, size=size)
 
@@ -93,20 +97,14 @@ def skip_unless_in_tree(code: Assembler, maps: Maps, label: str) -> None:
 
 def look_up_in_tree(code: Assembler, maps: Maps, tgid: Register, label: str) -> None:
     """Set R0 to the address of a process's value in `tree`; go to a label if there is none."""
-    code.store(R10, _KEY, tgid, size=4)
-    code.map_address(R1, maps.tree.fd)
-    code.move(R2, R10)
-    code.add(R2, _KEY)
+    _point_to_key(code, maps, tgid)
     code.call(Helper.map_lookup_elem)
     code.jump_if_equal(R0, 0, label)
 
 
 def put_in_tree(code: Assembler, maps: Maps, tgid: Register, full: str) -> None:
     """Put a process into `tree`, with the number at R10 + PID; go to a label if that is full."""
-    code.store(R10, _KEY, tgid, size=4)
-    code.map_address(R1, maps.tree.fd)
-    code.move(R2, R10)
-    code.add(R2, _KEY)
+    _point_to_key(code, maps, tgid)
     code.move(R3, R10)
     code.add(R3, PID)
     code.move(R4, 0)
@@ -116,12 +114,17 @@ def put_in_tree(code: Assembler, maps: Maps, tgid: Register, full: str) -> None:
 
 def take_out_of_tree(code: Assembler, maps: Maps, tgid: Register, label: str) -> None:
     """Take a process out of `tree`; go to a label if it was not there any more."""
+    _point_to_key(code, maps, tgid)
+    code.call(Helper.map_delete_elem)
+    code.jump_if_not_equal(R0, 0, label)
+
+
+def _point_to_key(code: Assembler, maps: Maps, tgid: Register) -> None:
+    """Set R1 and R2 to what each helper for maps takes first: `tree`, and the address of a process's key."""
     code.store(R10, _KEY, tgid, size=4)
     code.map_address(R1, maps.tree.fd)
     code.move(R2, R10)
     code.add(R2, _KEY)
-    code.call(Helper.map_delete_elem)
-    code.jump_if_not_equal(R0, 0, label)
 
 
 def begin(code: Assembler, maps: Maps, kind: Kind) -> None:

@@ -1,7 +1,7 @@
 """Records as the programs in the kernel make them and Python takes them apart: native byte order, nothing padded.
 
 Every record starts with a header; what is behind it depends on the kind, and is said where that is made and decoded.
-Blobs are as in `rprun.backends.seccomp.record`: u32 length, bytes; the length `UNREADABLE` stands for None.
+Blobs are those of `rprun.backends.seccomp.record`.
 """
 
 from __future__ import annotations
@@ -35,29 +35,3 @@ HEADER = struct.Struct("=4IQ")
 CLOCK_MONOTONIC."""
 KIND_AT, TID_AT, TGID_AT, PID_AT, TIME_AT = 0, 4, 8, 12, 16
 HEADER_SIZE = HEADER.size
-
-UNREADABLE = 0xFFFFFFFF
-_LENGTH = struct.Struct("=I")
-
-
-def blobs(record: bytes, at: int) -> list[bytes | None]:
-    """Return the blobs that fill a record from an offset on.
-
-    Raises:
-        ValueError: one goes on behind the end of the record.
-    """
-    found: list[bytes | None] = []
-    end = len(record)
-    while at < end:
-        if at + 4 > end:
-            raise ValueError("a record is cut before a blob")
-        (length,) = _LENGTH.unpack_from(record, at)
-        at += 4
-        if length == UNREADABLE:
-            found.append(None)
-            continue
-        if at + length > end:
-            raise ValueError("a record is cut in a blob")
-        found.append(record[at : at + length])
-        at += length
-    return found

@@ -20,8 +20,9 @@ assert sys.platform == "linux"
 import os
 import struct
 
-from rprun.backends.ebpf.layout import HEADER, HEADER_SIZE, Kind, blobs
+from rprun.backends.ebpf.layout import HEADER, HEADER_SIZE, Kind
 from rprun.backends.ebpf.walk import AT_FDCWD, join_components
+from rprun.backends.seccomp.record import blobs
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False

@@ -36,6 +36,7 @@ LOST = {
 """The counter of each category."""
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
 _CALL = Kind.CALL.to_bytes(4, sys.byteorder)
+_EXIT = Kind.EXIT.to_bytes(4, sys.byteorder)
 
 
 class _Loading:
@@ -129,7 +130,7 @@ class Session:
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
-        self._processes, self._calls = ProcessDecoder(), CallDecoder(since_epoch())
+        self._processes, self._calls = ProcessDecoder(), CallDecoder()
 
     def fileno(self) -> int:
         """Return the ring's descriptor, readable while there are records; not to be waited for edge-triggered."""
@@ -142,11 +143,11 @@ class Session:
     def take(self, limit: int) -> tuple[list[Event], int]:
         """Return the events of the oldest records, of so many at most, and how many records those were."""
         events: list[Event] = []
-        offset = self._calls.since_epoch_ns = since_epoch()
+        offset = since_epoch()
         records = self._maps.ring.take(limit)
         for record in records:
             if record[:4] == _CALL:
-                events += self._calls.decode(record)
+                events += self._calls.decode(record, offset)
             else:
                 found = self._processes.decode(record, offset)
                 if self._tells_processes:
@@ -169,6 +170,3 @@ class Session:
     def close(self) -> None:
         """Detach the programs and let go of everything. A second call does nothing."""
         self._opened.close()
-
-
-_EXIT = Kind.EXIT.to_bytes(4, sys.byteorder)

@@ -20,7 +20,7 @@ import sys
 
 assert sys.platform == "linux"
 
-from rprun.backends.ebpf.common import append_word, need_room, new_label, read_kernel, task
+from rprun.backends.ebpf.common import append_word, copy_kernel, need_room, new_label, read_kernel, task
 from rprun.backends.ebpf.loops import begin_loop
 from rprun.backends.ebpf.maps import SCRATCH_SIZE
 from rprun.linux.bpf_assembler import R0, R1, R2, R3, R7, R8, R9, R10, Assembler, Helper, Register
@@ -106,17 +106,17 @@ def append_path(code: Assembler, kernel: Kernel, label: str) -> None:
     task(code)
     read_kernel(code, R1, R0, kernel.task_fs)
     code.store(R10, _POINTER, R1)
-    _read(code, _ROOT, 16, R1, kernel.fs_root)
+    copy_kernel(code, _ROOT, 16, R1, kernel.fs_root)
 
     code.move(R1, AT_FDCWD)
     code.move32(R1, R1)
     code.jump_if_equal(R9, R1, current)
     load_file(code, kernel, R9, unknown)
-    _read(code, _PLACE, 16, R0, kernel.file_f_path)
+    copy_kernel(code, _PLACE, 16, R0, kernel.file_f_path)
     code.jump(walk)
     code.label(current)
     code.load(R1, R10, _POINTER)
-    _read(code, _PLACE, 16, R1, kernel.fs_pwd)
+    copy_kernel(code, _PLACE, 16, R1, kernel.fs_pwd)
 
     code.label(walk)
     code.add(R7, 4)
@@ -153,7 +153,7 @@ def _check_leaf(code: Assembler, kernel: Kernel, unknown: str) -> None:
     code.jump_if_not_equal(R1, R2, unknown)
     code.label(hashed)
     code.load(R1, R10, _PLACE + kernel.path_mnt)
-    _read(code, _MOUNT_ROOT, 8, R1, kernel.vfsmount_mnt_root)
+    copy_kernel(code, _MOUNT_ROOT, 8, R1, kernel.vfsmount_mnt_root)
 
 
 def _walk(code: Assembler, kernel: Kernel, unknown: str) -> None:
@@ -173,7 +173,7 @@ def _walk(code: Assembler, kernel: Kernel, unknown: str) -> None:
     code.label(on)
     code.load(R1, R10, _MOUNT_ROOT)
     code.jump_if_equal(R3, R1, cross)
-    _read(code, _DENTRY, size, R3, first)
+    copy_kernel(code, _DENTRY, size, R3, first)
     code.load(R1, R10, _DENTRY + kernel.dentry_d_parent - first)
     code.load(R2, R10, dentry)
     code.jump_if_equal(R1, R2, unknown)
@@ -198,20 +198,10 @@ def _walk(code: Assembler, kernel: Kernel, unknown: str) -> None:
     code.load(R1, R10, mount)
     code.jump_if_equal(R1, R2, unknown)  # The top of everything, or a mount that is detached.
     code.store(R10, mount, R2)
-    _read(code, dentry, 8, R1, kernel.mount_mnt_mountpoint - kernel.mount_mnt)
+    copy_kernel(code, dentry, 8, R1, kernel.mount_mnt_mountpoint - kernel.mount_mnt)
     code.load(R1, R10, mount)
-    _read(code, _MOUNT_ROOT, 8, R1, kernel.vfsmount_mnt_root)
+    copy_kernel(code, _MOUNT_ROOT, 8, R1, kernel.vfsmount_mnt_root)
     code.add(R9, -1)
     code.jump_if_not_equal(R9, 0, step)
     code.jump(unknown)
     code.label(arrived)
-
-
-def _read(code: Assembler, destination: int, size: int, base: Register, offset: int) -> None:
-    """Read the kernel's memory at `base` + `offset` onto the stack at R10 + `destination`; zeros if there is none."""
-    code.move(R3, base)
-    code.add(R3, offset)
-    code.move(R1, R10)
-    code.add(R1, destination)
-    code.move(R2, size)
-    code.call(Helper.probe_read_kernel)

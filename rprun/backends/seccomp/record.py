@@ -141,21 +141,30 @@ def unpack(record: bytes) -> Record:
     found.arch, found.number, found.tid, found.tgid, found.time_ns, *registers = _HEADER.unpack_from(record)
     found.arguments = tuple(registers)
     found.marks, count, found.first, found.second = _CAPTURED.unpack_from(record, _HEADER.size)
-    blobs: list[bytes | None] = []
-    found.blobs = blobs
-    at = _AT
-    for _ in range(count):
+    found.blobs = blobs(record, _AT)
+    if len(found.blobs) != count:
+        raise ValueError(f"a record has {len(found.blobs)} blobs and not {count}")
+    return found
+
+
+def blobs(record: bytes, at: int) -> list[bytes | None]:
+    """Return the blobs that fill a record from an offset on.
+
+    Raises:
+        ValueError: one goes on behind the end of the record.
+    """
+    found: list[bytes | None] = []
+    end = len(record)
+    while at < end:
         if at + 4 > end:
             raise ValueError("a record is cut before a blob")
         (length,) = _LENGTH.unpack_from(record, at)
         at += 4
         if length == UNREADABLE:
-            blobs.append(None)
+            found.append(None)
             continue
         if at + length > end:
             raise ValueError("a record is cut in a blob")
-        blobs.append(record[at : at + length])
+        found.append(record[at : at + length])
         at += length
-    if at != end:
-        raise ValueError("a record goes on behind its blobs")
     return found

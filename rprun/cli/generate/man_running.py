@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rprun.cli.generate.man_observing import EVENTS, OBSERVATION
+from rprun.cli.generate.man_events import EVENTS
+from rprun.cli.generate.man_observing import OBSERVATION
 
 TRANSPORTS = r"""
 .Sh TRANSPORTS
