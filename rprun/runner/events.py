@@ -127,12 +127,14 @@ def open_events(options: RunOptions, process: Process) -> EventOutput | None:
     Raises:
         RprunError: a required category is not observable here, or the destination cannot be opened.
     """
+    observed = [each for each in map(EventCategory, options.observe) if each is not EventCategory.LIFECYCLE]
+    if observed:
+        # Before anything is asked what it can see: the answer is kept.
+        forced = {EventCategory(category): name for category, name in options.backends}
+        expect_run(observed, forced, sys.platform)
     if options.require:
         ObserverCapabilities.negotiate(dict(options.backends)).require(options.require)
     if not options.observe:
         return None
-    config = ObserverConfig.with_categories(options.observe, dict(options.backends))
-    if set(config.categories()) != {EventCategory.LIFECYCLE}:
-        expect_run(config.categories(), config.backends(), sys.platform)
-    emitter = Emitter(config)
+    emitter = Emitter(ObserverConfig.with_categories(options.observe, dict(options.backends)))
     return EventOutput(process, emitter, open_sink(options.events, options.json))
