@@ -19,7 +19,7 @@ import sys
 assert sys.platform != "win32"
 
 import os
-from _signal import SIG_BLOCK, SIG_DFL, SIG_SETMASK, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, pthread_sigmask, signal
+from _signal import SIG_BLOCK, SIG_SETMASK, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, pthread_sigmask
 
 from rprun.transport import streams
 
@@ -247,8 +247,8 @@ class Job:
             return
         if execution.ends.pty is None:
             self._suspend(number, whole_group=False)
-            self.pass_on_signals()
             # What continued us has continued the command with the group, or is forwarded as any signal.
+            self.pass_on_signals()
             return
         if number in (SIGTTIN, SIGTTOU) and terminal is not None and terminal.in_foreground():
             self.resume()
@@ -271,23 +271,21 @@ class Job:
         return not self.has_limits or _under_job_control()
 
     def _suspend(self, number: int, *, whole_group: bool) -> None:
-        """Stop this process by the same signal; return when it has been continued."""
-        handler = None
+        """Stop this process by the same signal, unless the command is continued before; return when continued."""
         if not self.own_signals:
-            number = SIGSTOP
-        elif number != SIGSTOP:
-            handler = signal(number, SIG_DFL)
-        mask = pthread_sigmask(SIG_BLOCK, ())
-        try:
-            if whole_group and self.own_signals:
-                os.killpg(os.getpgrp(), number)
-            else:
-                os.kill(os.getpid(), number)
-            pthread_sigmask(SIG_SETMASK, ())
-        finally:
-            pthread_sigmask(SIG_SETMASK, mask)
-            if handler is not None:
-                signal(number, handler)
+            os.kill(os.getpid(), SIGSTOP)
+            return
+        from rprun.runner.suspension import Suspension
+
+        suspension = Suspension(number, whole_group=whole_group)
+        # A SIGCONT that came before it was made continues the command now, one that comes later undoes it.
+        self.pass_on_signals()
+        if self.execution.look_at_state():
+            suspension.carry_out()
+            return
+        suspension.cancel()
+        if whole_group:
+            os.killpg(os.getpgrp(), SIGCONT)
 
     def on_continued(self) -> None:
         """A SIGCONT has come: it has ended a stop that is being dealt with, or one that nobody told us of."""

@@ -119,11 +119,21 @@ class Signals:
         self.pass_on()
 
     def pass_on(self) -> None:
-        """Pass on what has arrived, in that order, each signal once."""
+        """Pass on what has arrived, each signal once.
+
+        In no certain order: a handler that is interrupted by another's before its first instruction is the later to
+        write its byte. Of a SIGTSTP and a SIGCONT that come together the SIGCONT counts, unless it can be told.
+        """
         try:
             numbers = dict.fromkeys(os.read(self._read, 4096))
         except BlockingIOError:
             return
+        if SIGTSTP in numbers and SIGCONT in numbers and self._job is not None:
+            del numbers[SIGTSTP]
+            execution = self._job.execution
+            if execution.status is None and not execution.has_terminal:
+                del numbers[SIGCONT]
+                execution.order("stop-and-continue")
         for number in numbers:
             self._pass_on(number)
 

@@ -2,7 +2,8 @@
 
 Reports: `pid N` (the command runs), `fail STEP ERRNO` (it could not be started), `stop SIGNAL`, `cont`,
 `exit STATUS` (as wait(2) gives it), `empty` (no descendant is left), `state SIGNAL` (the answer to `state`).
-Orders: `forward SIGNAL`, `signal SIGNAL`, `foreground-signal SIGNAL`, `resume foreground|background`, `state`, `bye`.
+Orders: `forward SIGNAL`, `stop-and-continue`, `signal SIGNAL`, `foreground-signal SIGNAL`,
+`resume foreground|background`, `state`, `bye`.
 
 This module is on the start-up path.
 """

@@ -30,6 +30,7 @@ from _signal import (
     SIGCHLD,
     SIGCONT,
     SIGKILL,
+    SIGTSTP,
     pthread_sigmask,
     set_wakeup_fd,
     sigpending,
@@ -78,6 +79,7 @@ class _Monitor:
         self.reports = reports
         self.pid = 0  # the command, 0 once it has been reaped
         self.stopped = 0  # the signal that it is stopped by, 0 while it runs
+        self.stopping_group = 0  # has been sent a SIGTSTP, and the command has not stopped yet
         self.inner_group = 0  # foreground group of the terminal when the command stopped
         self.commands = b""
         self.alone = False  # no descendant is left, and that has been reported
@@ -155,6 +157,7 @@ class _Monitor:
                 continue
             if os.WIFSTOPPED(status):
                 self.stopped = os.WSTOPSIG(status)
+                self.stopping_group = 0
                 self.remember_foreground()
                 self.report(b"stop %d\n" % self.stopped)
             elif os.WIFCONTINUED(status):
@@ -175,6 +178,8 @@ class _Monitor:
             verb, _, argument = line.partition(b" ")
             if verb == b"forward":
                 self.forward(int(argument))
+            elif verb == b"stop-and-continue":
+                self.stop_and_continue()
             elif verb == b"signal":
                 self.kill(int(argument))
             elif verb == b"foreground-signal":
@@ -191,10 +196,23 @@ class _Monitor:
 
     def forward(self, number: int) -> None:
         """Send on a signal that rprun got, unless the whole group, and so the command, has had it already."""
-        if number in sigpending():
-            sigwait((number,))
-        else:
+        if _take(number):
+            return
+        # The kernel discards a stop signal that is pending when SIGCONT comes, and the other way round. What was sent
+        # to the whole group behind this one has so undone it for the command too.
+        undone_by = {SIGCONT: SIGTSTP, SIGTSTP: SIGCONT}.get(number, 0)
+        if undone_by not in sigpending():
             self.kill(number)
+
+    def stop_and_continue(self) -> None:
+        """Send on a SIGTSTP and a SIGCONT that rprun got so close together that it cannot tell which was first.
+
+        If they went to the whole group, the command has had both, and the later one is pending here. Otherwise the
+        command goes on: nobody might send it another SIGCONT.
+        """
+        if not (_take(SIGTSTP) or _take(SIGCONT)):
+            self.kill(SIGTSTP)
+            self.kill(SIGCONT)
 
     def kill(self, number: int) -> None:
         if self.pid:
@@ -210,13 +228,15 @@ class _Monitor:
             # Nobody is in the foreground: the command was started or continued in the background.
             group = self.inner_group or self.pid
         if group:
+            if number == SIGTSTP:
+                self.stopping_group = group
             try:
                 os.killpg(group, number)
             except (ProcessLookupError, PermissionError):
                 self.kill(number)
 
     def resume(self, *, in_foreground: bool) -> None:
-        """Continue the command, if it is stopped, in the foreground or background of its terminal.
+        """Continue the command, if it is stopped or about to be, in the foreground or background of its terminal.
 
         One that runs gets no SIGCONT: nested runs would pass it on and on, and a late one undoes the next ^Z.
         """
@@ -232,12 +252,13 @@ class _Monitor:
                 self.set_foreground_group(group)
         elif self.stopped:
             self.set_foreground_group(os.getpgrp())
-        if self.stopped:
-            for target in {group, self.pid} - {0}:
+        if self.stopped or self.stopping_group:
+            for target in {group, self.pid, self.stopping_group} - {0}:
                 try:
                     os.killpg(target, SIGCONT)
                 except (ProcessLookupError, PermissionError):
                     pass
+            self.stopping_group = 0
 
     def remember_foreground(self) -> None:
         """Keep the group to give the terminal back to: a shell inside may have put a job there."""
@@ -308,6 +329,19 @@ def _close_all_but(*kept: int) -> None:
             except OSError:
                 # The descriptor of the listing itself is closed by now.
                 pass
+
+
+def _take(number: int) -> bool:
+    """Take back a signal that is pending here; False where none is."""
+    if sys.platform == "linux":
+        from signal import sigtimedwait
+
+        # In one step: a SIGTSTP that a SIGCONT discards between a look and sigwait would be waited for in vain.
+        return sigtimedwait((number,), 0) is not None
+    if number in sigpending():
+        sigwait((number,))
+        return True
+    return False
 
 
 def _noted(_number: int, _frame: object) -> None:

@@ -29,17 +29,20 @@ FORWARDED = [
     signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGURG, signal.SIGRTMIN, signal.SIGRTMIN + 5,
 ]  # fmt: skip
 FENCE = int(signal.SIGRTMAX)
-# Says each signal it gets as a line, and ends with its stdin.
+# Says each signal it gets as a line, and ends with its stdin. Without the descriptor that a signal makes readable, one
+# that comes just before CPython enters a blocking read is not handled until that read ends: with a SIGCONT the kernel
+# begins the read again, and what comes with it is before it.
 COUNTER = f"""
-import os, signal
-def say(number, frame):
-    os.write(1, b"<%d>" % number)
+import os, select, signal
+told, tell = os.pipe()
+os.set_blocking(tell, False)
+signal.set_wakeup_fd(tell)
 for number in {[int(number) for number in FORWARDED] + [FENCE]}:
     if signal.getsignal(number) != signal.SIG_IGN:
-        signal.signal(number, say)
+        signal.signal(number, lambda *_: None)
 os.write(1, b"ready")
-while os.read(0, 100):
-    pass
+while 0 not in (ready := select.select([told, 0], [], [])[0]):
+    os.write(1, b"".join(b"<%d>" % number for number in os.read(told, 4096)))
 """
 COMMAND = (sys.executable, "-I", "-S", "-c", COUNTER)
 
@@ -183,6 +186,41 @@ def test_a_stop_signal_stops_both(transport: tuple[str, ...], *, to_group: bool)
                 send(process.pid, signal.SIGTSTP)
                 assert stopped(process) == signal.SIGTSTP
                 send(process.pid, signal.SIGCONT)
+                assert counting.answers(signal.SIGUSR1, to_group=False) == b"<%d>" % signal.SIGUSR1
+            assert counting.end() == 0
+        finally:
+            process.kill()
+
+
+@every_transport
+@pytest.mark.parametrize("to_group", [False, True], ids=["to-rprun", "to-its-group"])
+def test_one_that_is_continued_at_once_runs(transport: tuple[str, ...], *, to_group: bool) -> None:
+    """SIGCONT comes while a SIGTSTP is on its way, or the stop is being followed: nobody stays stopped."""
+    send = os.killpg if to_group else os.kill
+    with start(*transport, *COMMAND, stdin=subprocess.PIPE, process_group=0) as process:
+        try:
+            counting = Counting(process)
+            for _ in range(20):
+                for _ in range(10):
+                    send(process.pid, signal.SIGTSTP)
+                    send(process.pid, signal.SIGCONT)
+                assert counting.answers(signal.SIGUSR1, to_group=False) == b"<%d>" % signal.SIGUSR1
+            assert counting.end() == 0
+        finally:
+            process.kill()
+
+
+@every_transport
+def test_a_group_that_is_stopped_at_last_is_stopped(transport: tuple[str, ...]) -> None:
+    """However quickly SIGTSTP and SIGCONT to the whole group follow each other, the last one counts."""
+    with start(*transport, *COMMAND, stdin=subprocess.PIPE, process_group=0) as process:
+        try:
+            counting = Counting(process)
+            for _ in range(20):
+                for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGTSTP):
+                    os.killpg(process.pid, number)
+                wait_until(lambda: stat_fields(process.pid)[0] == "T", "rprun is stopped")
+                os.killpg(process.pid, signal.SIGCONT)
                 assert counting.answers(signal.SIGUSR1, to_group=False) == b"<%d>" % signal.SIGUSR1
             assert counting.end() == 0
         finally:
