@@ -10,7 +10,6 @@ import sys
 assert sys.platform != "win32"
 
 import os
-import subprocess
 import threading
 from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 
@@ -33,6 +32,9 @@ def start(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> 
     Raises:
         OSError: no more processes, descriptors or memory.
     """
+    # Seldom needed, and dear to import.
+    import subprocess
+
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", _PROGRAM.format(module), root, *arguments], pass_fds=descriptors

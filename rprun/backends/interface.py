@@ -36,6 +36,10 @@ if TYPE_CHECKING:
         token: int
 
 
+REMEDY = "try again with more processes and descriptors allowed (ulimit -u, ulimit -n)"
+"""Of a probe that found none left for trying out."""
+
+
 class Probe:
     """A backend's answer about one category: how much it can see here, and why no more."""
 

@@ -7,50 +7,75 @@ modules refuse to be imported elsewhere.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from importlib import import_module
 
 from rprun.backends.lifecycle import PortableLifecycle
 from rprun.backends.planned import PLANNED, PlannedBackend
-from rprun.observe.categories import CapabilitySupport
+from rprun.observe.categories import CapabilitySupport, EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from rprun.backends.interface import Backend
     from rprun.observe.capabilities import CategoryCapability
-    from rprun.observe.categories import EventCategory
 
-# Where the backend of a planned name is once it has been built: its module and its class.
-BUILT = {
-    "ebpf": ("rprun.backends.ebpf.backend", "Ebpf"),
-    "proc-connector": ("rprun.backends.connector", "ProcConnector"),
-    "seccomp-user-notify": ("rprun.backends.seccomp.backend", "SeccompUserNotify"),
+# Where the backend of a planned name is once it has been built: its module and its class; and of which categories it
+# may see all there is. Of others it answers `partial` at most, so it is not asked where another one has answered that.
+BUILT: dict[str, tuple[str, str, tuple[EventCategory, ...]]] = {
+    "ebpf": ("rprun.backends.ebpf.backend", "Ebpf", (EventCategory.PROCESS,)),
+    "proc-connector": ("rprun.backends.connector", "ProcConnector", (EventCategory.PROCESS,)),
+    "seccomp-user-notify": ("rprun.backends.seccomp.backend", "SeccompUserNotify", ()),
 }
 # A backend that makes use of another one, of which there can be one only in a run: it serves that one's categories too.
 PARTNERS = {"proc-connector": "seccomp-user-notify"}
 
 
-def candidates(category: EventCategory, platform: str) -> list[Backend]:
-    """Gives a category's backends, best first; those that are for other systems come last.
+class Candidate:
+    """A backend of a category that has not been imported yet.
 
-    Each call makes new ones.
+    Attributes:
+        name: the backend's.
+        complete: it may see all of the category. One that may not is not asked once another one sees a part.
+        is_built: it is more than a name.
+    """
+
+    __slots__ = ("_make", "complete", "is_built", "name")
+
+    def __init__(self, name: str, make: Callable[[], Backend], *, complete: bool, is_built: bool) -> None:
+        self.name = name
+        self.complete = complete
+        self.is_built = is_built
+        self._make = make
+
+    def backend(self) -> Backend:
+        """Makes a new one."""
+        return self._make()
+
+
+def candidates(category: EventCategory, platform: str) -> list[Candidate]:
+    """Gives a category's backends, best first; those that are for other systems come last.
 
     Args:
         category: what is to be observed.
         platform: `sys.platform`, given so that the lists of other systems can be looked at from any.
     """
-    backends: list[Backend] = []
-    foreign: list[Backend] = []
+    own: list[Candidate] = []
+    foreign: list[Candidate] = []
+    if category in PortableLifecycle.categories:
+        own.append(Candidate(PortableLifecycle.name, PortableLifecycle, complete=True, is_built=True))
     for name, system, categories, means in PLANNED:
         if category not in categories:
             continue
         if name in BUILT and system == platform == sys.platform:
-            backends.append(_load(name))
+            complete = category in BUILT[name][2]
+            own.append(Candidate(name, partial(_load, name), complete=complete, is_built=True))
             continue
         planned = PlannedBackend(name, system, categories, means, here=platform, built=name in BUILT)
-        (foreign if planned.foreign else backends).append(planned)
-    return [*(own for own in (PortableLifecycle(),) if category in own.categories), *backends, *foreign]
+        as_it_is = Candidate(name, partial(_itself, planned), complete=False, is_built=False)
+        (foreign if planned.foreign else own).append(as_it_is)
+    return own + foreign
 
 
 def for_run(rows: Iterable[CategoryCapability], platform: str) -> list[tuple[Backend, tuple[EventCategory, ...]]]:
@@ -67,7 +92,7 @@ def for_run(rows: Iterable[CategoryCapability], platform: str) -> list[tuple[Bac
         if row.support is not CapabilitySupport.UNAVAILABLE:
             chosen.setdefault(row.backend, []).append(row.category)
     backends = {
-        name: next(backend for backend in candidates(categories[0], platform) if backend.name == name)
+        name: next(each for each in candidates(categories[0], platform) if each.name == name).backend()
         for name, categories in chosen.items()
     }
     for name in backends:
@@ -76,21 +101,26 @@ def for_run(rows: Iterable[CategoryCapability], platform: str) -> list[tuple[Bac
     return [(backends[name], tuple(categories)) for name, categories in chosen.items()]
 
 
-def expect_run(categories: Iterable[EventCategory], forced: Mapping[EventCategory, str], platform: str) -> None:
-    """Say that this process exists for one run, which follows at once: what a probe has loaded can serve it too.
+def expect_run(categories: Iterable[str], forced: Mapping[str, str], platform: str) -> None:
+    """Say that this process exists for one run, which follows at once, so that what takes a while can begin.
 
     Args:
         categories: what the run observes.
         forced: names of backends by category.
         platform: `sys.platform`.
     """
-    if sys.platform == "linux" and platform == sys.platform:
+    expected = [each for each in map(EventCategory, categories) if forced.get(each, "ebpf") == "ebpf"]
+    if sys.platform == "linux" and platform == sys.platform and expected != [EventCategory.LIFECYCLE]:
         from rprun.backends.ebpf import probing
 
-        probing.expect_run([each for each in categories if forced.get(each, "ebpf") == "ebpf"])
+        probing.expect_run(expected)
 
 
 def _load(name: str) -> Backend:
-    module, kind = BUILT[name]
+    module, kind, _ = BUILT[name]
     backend: Backend = getattr(import_module(module), kind)()
+    return backend
+
+
+def _itself(backend: Backend) -> Backend:
     return backend

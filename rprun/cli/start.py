@@ -20,6 +20,11 @@ def start(options: RunOptions) -> int:
     Raises:
         RprunError: rprun itself failed, this platform has no transport, or a backend that was asked for sees nothing.
     """
+    if options.observe:
+        from rprun.backends.registry import expect_run
+
+        # Before anything is asked what it can see, and before all that has to be done besides.
+        expect_run(options.observe, dict(options.backends), sys.platform)
     if options.backends:
         from rprun.observe.capabilities import ObserverCapabilities
 

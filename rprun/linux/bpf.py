@@ -61,6 +61,7 @@ class MapKind(IntEnum):
 
     HASH = 1
     ARRAY = 2
+    PROG_ARRAY = 3  # Of programs to go on with; emptied when the last descriptor of it is closed.
     PERCPU_ARRAY = 6
     CGROUP_ARRAY = 8
     LRU_HASH = 9

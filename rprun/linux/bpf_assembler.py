@@ -21,8 +21,8 @@ assert sys.platform == "linux"
 
 import struct
 from enum import Enum, IntEnum
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,6 +72,7 @@ class Helper(IntEnum):
     map_delete_elem = 3
     ktime_get_ns = 5
     get_smp_processor_id = 8
+    tail_call = 12
     get_current_pid_tgid = 14
     get_current_uid_gid = 15
     get_current_comm = 16

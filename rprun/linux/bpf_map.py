@@ -18,10 +18,10 @@ import mmap
 import os
 import struct
 from errno import ENOENT
-from typing import TYPE_CHECKING
 
 from rprun.linux import bpf
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -23,8 +23,8 @@ assert sys.platform == "linux"
 
 import struct
 from mmap import MAP_PRIVATE, PROT_READ, mmap
-from typing import TYPE_CHECKING, NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Self
 
@@ -53,21 +53,35 @@ _MOST_STEPS = 32  # From a type to the one it stands for, as in the kernel (MAX_
 _STRIDE = 1024
 
 
-class _Type(NamedTuple):
-    kind: int
-    kind_flag: bool
-    """Of a structure: the upper 8 bits of a member's offset are the width of a bit field. Of an enum: it is signed."""
-    size: int
-    """In bytes, or the id of a type."""
-    rest: tuple[int, ...]
-    """The words that follow. No view of them: while there is one, a mapping cannot be closed."""
+class _Type:
+    """A type.
+
+    Attributes:
+        kind: BTF_KIND_*.
+        kind_flag: of a structure: the upper 8 bits of a member's offset are the width of a bit field. Of an enum: it is
+            signed.
+        size: in bytes, or the id of a type.
+        rest: the words that follow. No view of them: while there is one, a mapping cannot be closed.
+    """
+
+    __slots__ = ("kind", "kind_flag", "rest", "size")
+
+    def __init__(self, kind: int, *, kind_flag: bool, size: int, rest: tuple[int, ...]) -> None:
+        self.kind = kind
+        self.kind_flag = kind_flag
+        self.size = size
+        self.rest = rest
 
 
-class _Member(NamedTuple):
-    type_id: int
-    bits: int
-    """Offset in the structure."""
-    is_bit_field: bool
+class _Member:
+    """A member of a structure: the id of its type, and its offset in bits."""
+
+    __slots__ = ("bits", "is_bit_field", "type_id")
+
+    def __init__(self, type_id: int, bits: int, *, is_bit_field: bool) -> None:
+        self.type_id = type_id
+        self.bits = bits
+        self.is_bit_field = is_bit_field
 
 
 class _Lengths(dict[int, int]):
@@ -170,14 +184,14 @@ class Types:
         Raises:
             LookupError: there is no such enum, or no such name in it.
         """
-        kind, signed, _, rest = self._type(self._find(enum, _ENUMS))
-        each = _EACH[kind]
+        found = self._type(self._find(enum, _ENUMS))
+        each, rest = _EACH[found.kind], found.rest
         wanted = name.encode()
         for at in range(0, len(rest), each):
             if self._string(rest[at]) == wanted:
                 bits = 32 * (each - 1)
                 value = rest[at + 1] | (rest[at + 2] << 32 if bits == 64 else 0)
-                return value - (1 << bits) if signed and value >> bits - 1 else value
+                return value - (1 << bits) if found.kind_flag and value >> bits - 1 else value
         raise LookupError(f"enum {enum} has no {name} in the BTF of this kernel")
 
     def _find_member(self, structure: str, paths: tuple[str, ...]) -> _Member:
@@ -187,7 +201,7 @@ class Types:
             for name in path.split("."):
                 if found is not None:
                     inner = self._members_of(found.type_id).get(name.encode())
-                    found = inner and inner._replace(bits=found.bits + inner.bits)
+                    found = inner and _Member(inner.type_id, found.bits + inner.bits, is_bit_field=inner.is_bit_field)
             if found is not None:
                 if found.is_bit_field:
                     raise LookupError(f"{structure}.{path} is a bit field in the BTF of this kernel")
@@ -203,15 +217,16 @@ class Types:
         pending, seen = [(type_id, 0)], set()
         while pending:
             outer, start = pending.pop()
-            real, (kind, has_widths, _, rest) = self._resolve(outer)
-            if kind not in _STRUCTURES or real in seen:
+            real, found = self._resolve(outer)
+            if found.kind not in _STRUCTURES or real in seen:
                 continue
             seen.add(real)
+            rest = found.rest
             for name, inner, offset in zip(rest[0::3], rest[1::3], rest[2::3], strict=True):
-                bits, width = (offset & 0xFFFFFF, offset >> 24) if has_widths else (offset, 0)
+                bits, width = (offset & 0xFFFFFF, offset >> 24) if found.kind_flag else (offset, 0)
                 if name:
                     is_bit_field = bool(width or (start + bits) % 8)
-                    members.setdefault(self._string(name), _Member(inner, start + bits, is_bit_field))
+                    members.setdefault(self._string(name), _Member(inner, start + bits, is_bit_field=is_bit_field))
                 else:
                     pending.append((inner, start + bits))
         self._members[type_id] = members
@@ -220,16 +235,16 @@ class Types:
     def _size(self, type_id: int) -> int:
         count = 1
         for _ in range(_MOST_STEPS):
-            _, (kind, _, size, rest) = self._resolve(type_id)
-            if kind == PTR:
+            _, found = self._resolve(type_id)
+            if found.kind == PTR:
                 # As libbpf does it: a 32-bit program can run on a 64-bit kernel. The second name is clang's.
                 long = self._search("long unsigned int", (INT,)) or self._find("unsigned long", (INT,))
                 return count * self._type(long).size
-            if kind in _SIZED:
-                return count * size
-            if kind != ARRAY:
+            if found.kind in _SIZED:
+                return count * found.size
+            if found.kind != ARRAY:
                 raise LookupError("a member whose type has no size in the BTF of this kernel")
-            type_id, _, length = rest
+            type_id, _, length = found.rest
             count *= length
         raise ValueError("damaged BTF: an array of arrays has no end")
 
@@ -275,7 +290,8 @@ class Types:
         end = at - 1 + abs(self._lengths[info])
         if end > len(self._words):
             raise ValueError(f"damaged BTF: it ends within type {type_id}")
-        return _Type(info >> 24 & 0x1F, bool(info & _KIND_FLAG), self._words[at + 1], tuple(self._words[at + 2 : end]))
+        rest = tuple(self._words[at + 2 : end])
+        return _Type(info >> 24 & 0x1F, kind_flag=bool(info & _KIND_FLAG), size=self._words[at + 1], rest=rest)
 
     def _walk_on(self) -> bool:
         """Find out where the next types are; tell if there are any."""

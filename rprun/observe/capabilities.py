@@ -134,7 +134,9 @@ class ObserverCapabilities:
         if self._candidates is not None:
             return self._candidates
         choices = map(_best, EventCategory.ALL)
-        return tuple(CategoryCapability(c.category, a.support, a.backend, a.reason) for c in choices for a in c.answers)
+        return tuple(
+            CategoryCapability(c.category, a.support, a.backend, a.reason) for c in choices for a in c.answers()
+        )
 
     def category(self, category: EventCategory | str) -> CategoryCapability:
         """Gives the row of one category."""

@@ -5,8 +5,6 @@ No I/O happens here: an event takes values and gives a dict, a line of JSON, or 
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from types import MappingProxyType
 
@@ -20,11 +18,6 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 __all__ = ["ObserverEvent", "ObserverEventKind"]
-
-# JSON allows these in a string as they are. Some readers take them for the end of a line, and a terminal may obey them.
-_UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029]")
-
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class ObserverEvent:
@@ -108,8 +101,8 @@ class ObserverEvent:
         """Gives the event as JSON on one line, by anybody's idea of a line, without a newline at its end."""
         line = _json.write(self.kind, self.seq, self.pid, self.timestamp_ms, self._fields)
         if line is None:
-            line = _encode(self.to_dict())
-        return line if line.isascii() and "\x7f" not in line else _UNSAFE.sub(_escape, line)
+            line = _encoded(self.to_dict())
+        return line if line.isascii() and "\x7f" not in line else line.translate(_ESCAPES)
 
     def to_text(self) -> str:
         """Gives the event as a short line for people: printable, with local time, without a newline at its end."""
@@ -233,8 +226,16 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+# JSON allows these in a string as they are. Some readers take them for the end of a line, and a terminal may obey them.
+_ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
+def _encoded(record: dict[str, object]) -> str:
+    """Give the JSON of what `_json` leaves to others."""
+    # With what it imports itself this costs the start of a run some milliseconds.
+    from json import JSONEncoder
+
+    return JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(record)
 
 
 def _rebuild(

@@ -57,13 +57,15 @@ class SharedFields(dict[str, object]):
 
     Attributes:
         json: what is written of them, None before it has been.
+        is_plain: that is ASCII, and nothing of it is to be escaped.
     """
 
-    __slots__ = ("json",)
+    __slots__ = ("is_plain", "json")
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         super().__init__(fields)
         self.json: str | None = None
+        self.is_plain = False
 
 
 class FieldType:

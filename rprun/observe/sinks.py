@@ -20,6 +20,7 @@ import stat
 import time
 
 from rprun.observe._destination import Destination, complain
+from rprun.observe._json import write_all
 from rprun.observe.backlog import LineBacklog
 
 TYPE_CHECKING = False
@@ -90,7 +91,7 @@ class Sink:
             if not self._attached:
                 return
             some = events[start : start + _MANY]
-            lines = list(map(self._encode, some))
+            lines = write_all(some) if self._as_json else list(map(self._encode, some))
             done = 0 if self._pending() else self._write_now(lines)
             for number in range(done, len(lines)):
                 self._keep(some[number], lines[number])

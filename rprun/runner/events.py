@@ -14,18 +14,16 @@ import sys
 assert sys.platform != "win32"
 
 import os
-from typing import TYPE_CHECKING
 
-from rprun.backends.registry import expect_run
 from rprun.observe._destination import complain
 from rprun.observe.backlog import Backlog
 from rprun.observe.capabilities import ObserverCapabilities
-from rprun.observe.categories import EventCategory
 from rprun.observe.config import ObserverConfig
 from rprun.observe.emitter import BOUND, Emitter
 from rprun.observe.sinks import Sink, open_sink
 from rprun.runner.loop import READ, WRITE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rprun.runner.options import RunOptions
     from rprun.runner.process import Process
@@ -127,11 +125,6 @@ def open_events(options: RunOptions, process: Process) -> EventOutput | None:
     Raises:
         RprunError: a required category is not observable here, or the destination cannot be opened.
     """
-    observed = [each for each in map(EventCategory, options.observe) if each is not EventCategory.LIFECYCLE]
-    if observed:
-        # Before anything is asked what it can see: the answer is kept.
-        forced = {EventCategory(category): name for category, name in options.backends}
-        expect_run(observed, forced, sys.platform)
     if options.require:
         ObserverCapabilities.negotiate(dict(options.backends)).require(options.require)
     if not options.observe:

@@ -84,8 +84,13 @@ def _inherited(kept: str) -> list[int]:
         numbers = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
         return []
-    # The listing's own descriptor is among the names and closed again by now.
-    return [number for number in numbers if number > 2 and kept != f"fd:{number}" and is_descriptor(number)]
+    # The listing's own descriptor is among the names and closed again by now. What is close-on-exec cannot have been
+    # inherited: it is of rprun's own making.
+    return [number for number in numbers if number > 2 and kept != f"fd:{number}" and _is_inherited(number)]
+
+
+def _is_inherited(number: int) -> bool:
+    return is_descriptor(number) and os.get_inheritable(number)
 
 
 def _conclude(process: Process) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import mmap
 import os
 import signal
 import socket
@@ -21,12 +23,15 @@ if sys.platform != "linux":
 sys.path.append(str(Path(__file__).parents[1] / "linux"))
 from children import CAP_SYS_ADMIN, exit_code, forked, has_capability
 
-from rprun.backends.ebpf import call_program
+from rprun.backends.ebpf import layout
 from rprun.backends.ebpf.call_decode import CallDecoder
+from rprun.backends.ebpf.call_parts import Part
+from rprun.backends.ebpf.call_program import CallPrograms
 from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.maps import Maps
+from rprun.backends.ebpf.open_files import OpenFiles
 from rprun.linux import libc
-from rprun.linux.syscalls import NUMBERS, X86_64, native
+from rprun.linux.syscalls import I386, NUMBERS, X86_64, native
 from rprun.observe.categories import EventCategory
 
 if TYPE_CHECKING:
@@ -53,7 +58,9 @@ def attached(*categories: EventCategory, ring_size: int = 1 << 20) -> Iterator[M
     if os.stat("/proc/self/ns/pid").st_ino != INITIAL_PID_NAMESPACE:
         pytest.skip("needs the initial pid namespace, as only root of the machine has it")
     with closing(Maps(ring_size)) as maps:
-        links = call_program.load(maps, Kernel.here(), categories or (FILE, NETWORK))
+        programs = CallPrograms(maps, Kernel.here(), categories or (FILE, NETWORK))
+        programs.load(*Part)
+        links = programs.attach()
         try:
             yield maps
         finally:
@@ -92,7 +99,7 @@ def in_tree(maps: Maps, body: Callable[[], object], status: int = 0) -> Iterator
 
 def events(maps: Maps, pid: int) -> list[Told]:
     """Return kind and fields of what one process did between its marks."""
-    decoder, offset = CallDecoder(), time.time_ns() - time.monotonic_ns()
+    decoder, offset = CallDecoder(OpenFiles(lambda _: None)), time.time_ns() - time.monotonic_ns()
     found = [event for data in maps.ring.take(1 << 20) for event in decoder.decode(data, offset)]
     now = time.time_ns()
     assert all(now - 60 * 10**9 < at <= now + 10**9 for _, _, at, _ in found)
@@ -108,6 +115,56 @@ def told(body: Callable[[], object]) -> list[Told]:
             pass
         assert maps.read_lost() == (0, 0, 0)
         return events(maps, pid)
+
+
+def ends(maps: Maps, pid: int) -> list[Told]:
+    """Return what is told of the ends of descriptors, all those of one process after it has ended, in their order."""
+    files = OpenFiles(maps.take_descriptor)
+    decoder, offset = CallDecoder(files), time.time_ns() - time.monotonic_ns()
+    take = {
+        layout.Kind.CALL: lambda data: decoder.decode(data, offset),
+        layout.Kind.FOUND: lambda data: decoder.found(data, offset) or [],
+        layout.Kind.CLOSED: lambda data: decoder.closed(data, offset),
+    }
+    found = []
+    for data in maps.ring.take(1 << 20):
+        found += take[layout.Kind(layout.HEADER.unpack_from(data)[0])](data)
+    found += files.ended(struct.pack("=I", pid), time.time_ns())
+    return [
+        (kind.value, dict(fields))
+        for kind, by, _, fields in found
+        if by == pid and kind.value in ("file-write", "file-close", "net-close")
+    ]
+
+
+def told_ends(body: Callable[[], object], *categories: EventCategory) -> list[Told]:
+    """Return what is told of the ends of descriptors of a child that does `body`."""
+    with attached(*categories) as maps:
+        with in_tree(maps, body) as pid:
+            pass
+        assert maps.read_lost() == (0, 0, 0)
+        found = ends(maps, pid)
+        assert next(maps.descriptors.keys(), None) is None
+        return found
+
+
+def written(path: bytes | None, count: int = 0) -> list[Told]:
+    """Return what is told of the end of a file's descriptor, through which so many bytes were written."""
+    closed: Told = ("file-close", {"path": path, "result": "ok"})
+    write: Told = ("file-write", {"path": path, "byte_count": count, "result": "ok"})
+    return [write, closed] if count else [closed]
+
+
+def net_close(sent: int, received: int, host: str | None, port: int | None, **more: str) -> Told:
+    """Return what is told of the end of a socket of the internet."""
+    fields = {"family": "inet", "protocol": "tcp", **more, "address": host, "port": port}
+    return "net-close", {**fields, "bytes_sent": sent, "bytes_received": received, "result": "ok"}
+
+
+def local_close(sent: int, received: int, path: bytes | None, protocol: str = "stream") -> Told:
+    """Return what is told of the end of a Unix socket."""
+    fields = {"family": "unix", "protocol": protocol, "path": path}
+    return "net-close", {**fields, "bytes_sent": sent, "bytes_received": received, "result": "ok"}
 
 
 def call(name: str, *arguments: int | bytes | bytearray | None, abi: str = X86_64) -> int:
@@ -165,3 +222,42 @@ def free_port() -> int:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return int(held.getsockname()[1])
+
+
+class Compat:
+    """Calls of i386 out of a 64-bit process: by `int $0x80`, with what they point to below 4 GiB."""
+
+    # push rbx, rbp; load eax, ebx, ecx, edx, esi, ebp, edi from [rdi]; int 0x80; cdqe; pop rbp, rbx; ret
+    CODE = bytes.fromhex("5355 8b07 8b5f04 8b4f08 8b570c 8b7710 8b6f18 8b7f14 cd80 4898 5d5b c3")
+    MAP_32BIT = 0x40  # include/uapi/asm/mman.h
+
+    def __init__(self) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.MAP_32BIT
+        self._memory = mmap.mmap(-1, 1 << 16, flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._memory[: len(self.CODE)] = self.CODE
+        self._used = 4096
+        self._at = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._do = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(self._at)
+
+    def put(self, data: bytes) -> int:
+        """Return the address of these bytes and a NUL."""
+        at = self._used
+        self._memory[at : at + len(data) + 1] = data + b"\0"
+        self._used += len(data) + 16 & -16
+        return self._at + at
+
+    def call(self, name: str, *arguments: int) -> int:
+        """Make a call; return its result, or -errno."""
+        words = [NUMBERS[I386][name], *(argument & 0xFFFFFFFF for argument in arguments)]
+        return self._do(self.put(struct.pack("=7I", *words, *[0] * (7 - len(words)))))
+
+
+def does_calls_of_i386() -> bool:
+    """Tell whether this kernel does; a child tries it, as it may be killed."""
+    if os.uname().machine != "x86_64":
+        return False
+
+    def body() -> None:
+        assert Compat().call("listen", -1, 0) == -errno.EBADF
+
+    return exit_code(forked(body)) == 0

@@ -23,7 +23,7 @@ from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.layout import HEADER, Kind, Lost
 from rprun.backends.ebpf.maps import Maps
 from rprun.backends.ebpf.process_decode import ProcessDecoder
-from rprun.backends.ebpf.process_programs import load
+from rprun.backends.ebpf.process_programs import prepare
 from rprun.linux.timer import since_epoch
 from rprun.linux.token import make, tell
 
@@ -93,7 +93,7 @@ def programs(**sizes: int) -> Iterator[tuple[Maps, int]]:
     needs_bpf()
     token = make()
     with closing(Maps(**sizes)) as maps:
-        links = load(maps, Kernel.here(), token, os.stat("/proc/self/ns/pid").st_ino)
+        links = prepare(maps, Kernel.here(), token, os.stat("/proc/self/ns/pid").st_ino)()
         try:
             assert not any(map(os.get_inheritable, links))
             yield maps, token

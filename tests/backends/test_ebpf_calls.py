@@ -23,8 +23,10 @@ from ebpf_calls import (
     BAD,
     FILE,
     NETWORK,
+    Compat,
     attached,
     call,
+    does_calls_of_i386,
     events,
     free_port,
     in_tree,
@@ -36,11 +38,9 @@ from ebpf_calls import (
 )
 from running import wait_until
 
-sys.path.append(str(Path(__file__).parents[1] / "linux"))
-from children import exit_code, forked
-
-from rprun.backends.ebpf import layout, plans
+from rprun.backends.ebpf import flows, layout, plans
 from rprun.backends.ebpf.call_decode import CallDecoder
+from rprun.backends.ebpf.open_files import OpenFiles
 from rprun.backends.seccomp import calls
 from rprun.linux import libc
 from rprun.linux.syscalls import AUDIT_ARCH, I386, NUMBERS, X32, X32_BIT, X86_64, native
@@ -53,10 +53,13 @@ def test_the_plans_have_every_watched_call() -> None:
         pytest.skip("needs x86_64: the arrays are for its ABIs")
     execs = ObserverEventKind.EXEC
     watched = [key for key, known in calls.BY_NUMBER.items() if known is None or known.kind is not execs]
+    counted = {*flows.FLOWS[FILE], *flows.FLOWS[NETWORK], *flows.CLOSES}
     table = plans.table((FILE, NETWORK))
     either = set()
-    for abi, at in ((X86_64, plans.NATIVE_TABLE), (I386, plans.COMPAT_TABLE)):
+    for abi, at, same in ((X86_64, plans.NATIVE_TABLE, X32), (I386, plans.COMPAT_TABLE, I386)):
         numbers = {number & ~X32_BIT for arch, number in watched if arch == AUDIT_ARCH[abi]}
+        for names in (NUMBERS[abi], NUMBERS[same]):
+            numbers |= {number & ~X32_BIT for name, number in names.items() if name in counted}
         assert {number for number in range(plans.NUMBERS) if table[at + number]} == numbers
         either |= numbers
     assert {number for number in range(plans.NUMBERS) if table[plans.EITHER_TABLE + number]} == either
@@ -86,45 +89,6 @@ def test_an_interrupted_call_is_told_of_once(*, restarts: bool) -> None:
             with socket.create_connection(server.getsockname()) as client:
                 name = client.getsockname()
         assert events(maps, pid) == [peer("accept", *name)]
-
-
-class Compat:
-    """Calls of i386 out of a 64-bit process: by `int $0x80`, with what they point to below 4 GiB."""
-
-    # push rbx, rbp; load eax, ebx, ecx, edx, esi, ebp, edi from [rdi]; int 0x80; cdqe; pop rbp, rbx; ret
-    CODE = bytes.fromhex("5355 8b07 8b5f04 8b4f08 8b570c 8b7710 8b6f18 8b7f14 cd80 4898 5d5b c3")
-    MAP_32BIT = 0x40  # include/uapi/asm/mman.h
-
-    def __init__(self) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | self.MAP_32BIT
-        self._memory = mmap.mmap(-1, 1 << 16, flags, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
-        self._memory[: len(self.CODE)] = self.CODE
-        self._used = 4096
-        self._at = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        self._do = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(self._at)
-
-    def put(self, data: bytes) -> int:
-        """Return the address of these bytes and a NUL."""
-        at = self._used
-        self._memory[at : at + len(data) + 1] = data + b"\0"
-        self._used += len(data) + 16 & -16
-        return self._at + at
-
-    def call(self, name: str, *arguments: int) -> int:
-        """Make a call; return its result, or -errno."""
-        words = [NUMBERS[I386][name], *(argument & 0xFFFFFFFF for argument in arguments)]
-        return self._do(self.put(struct.pack("=7I", *words, *[0] * (7 - len(words)))))
-
-
-def does_calls_of_i386() -> bool:
-    """Tell whether this kernel does; a child tries it, as it may be killed."""
-    if os.uname().machine != "x86_64":
-        return False
-
-    def body() -> None:
-        assert Compat().call("listen", -1, 0) == -errno.EBADF
-
-    return exit_code(forked(body)) == 0
 
 
 def test_calls_of_i386(tmp_path: Path) -> None:
@@ -208,7 +172,8 @@ def test_others_are_not_told_of() -> None:
         body()
         with in_tree(maps, body):
             pass
-        assert len(maps.ring.take(100)) == 1
+        kinds = [layout.HEADER.unpack_from(record)[0] for record in maps.ring.take(100)]
+        assert kinds == [layout.Kind.CALL, layout.Kind.CLOSED]
     with attached(FILE) as maps, in_tree(maps, body):
         pass
 
@@ -233,7 +198,7 @@ def test_what_the_ring_has_no_room_for_is_counted() -> None:
 
 def test_records_that_make_no_sense() -> None:
     """They are lost, and nothing raises."""
-    decoder = CallDecoder()
+    decoder = CallDecoder(OpenFiles(lambda _: None))
     arch, number = 0xC000003E, NUMBERS[X86_64]["mkdir"]
     head = layout.HEADER.pack(layout.Kind.CALL, 1, 1, 7, 5)
     whole = head + plans.CALL.pack(0, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)

@@ -21,7 +21,7 @@ from children import forked
 from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.maps import Maps
-from rprun.backends.ebpf.process_programs import load
+from rprun.backends.ebpf.process_programs import prepare
 from rprun.linux.token import tell
 
 
@@ -92,7 +92,7 @@ def test_calls_are_left_alone_again() -> None:
     needs_bpf()
     read, write = os.pipe()
     with closing(Maps()) as maps:
-        links = load(maps, Kernel.here(), 7, os.stat("/proc/self/ns/pid").st_ino)
+        links = prepare(maps, Kernel.here(), 7, os.stat("/proc/self/ns/pid").st_ino)()
 
         def child() -> None:
             tell(7)
@@ -117,7 +117,7 @@ def test_the_end() -> None:
     with closing(Maps()) as maps:
         with programs():
             pass
-        links = load(maps, Kernel.here(), 1, os.stat("/proc/self/ns/pid").st_ino)
+        links = prepare(maps, Kernel.here(), 1, os.stat("/proc/self/ns/pid").st_ino)()
         for link in links:
             os.close(link)
         os.waitpid(forked(lambda: tell(1)), 0)

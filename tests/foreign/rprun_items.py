@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 
-def of_rprun(events: Iterable[Mapping[str, Any]], *, results: bool = False) -> Counter[Item]:
-    """Return what rprun's events say; lifecycle, `lost` and `unobserved` are not among it.
+_ENDS = ("file-write", "file-close")
+
+
+def of_rprun(events: Iterable[Mapping[str, Any]], *, results: bool = False, counts: bool = False) -> Counter[Item]:
+    """Return what rprun's events say; lifecycle, `lost` and `unobserved` are not among it, nor are ends of sockets.
 
     Args:
         events: as they were written.
         results: whether an event's result is a part of its item.
+        counts: whether the ends of files are among it, and how much was written to them.
     """
     found: Counter[Item] = Counter()
     for event in events:
+        if event["kind"] == "net-close" or (event["kind"] in _ENDS and not counts):
+            continue
         if make := _OF_EVENTS.get(event["kind"].split("-")[0]):
             outcome = (str(event["result"]),) if results and "result" in event else ()
             found[event["kind"], *make(event), *outcome] += 1
@@ -39,6 +45,8 @@ def _of_file(event: Mapping[str, Any]) -> Item:
         return path_of(_text(event, "path")), str(event["access"]), "create" if event["create"] else ""
     if event["kind"] == "file-symlink":
         return path_of(_text(event, "to")), target_of(_text(event, "from"))
+    if event["kind"] == "file-write":
+        return path_of(_text(event, "path")), str(event["byte_count"])
     if "from" in event:
         return path_of(_text(event, "from")), path_of(_text(event, "to"))
     return (path_of(_text(event, "path")),)

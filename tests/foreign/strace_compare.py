@@ -1,13 +1,14 @@
 """What rprun says of a program is what strace sees: nothing done is left out, nothing is claimed that was not tried.
 
-    python tests/foreign/strace_compare.py [--rprun RPRUN] [--backend NAME] [--results] [--self] [WORKLOAD...]
+    python tests/foreign/strace_compare.py [OPTIONS] [WORKLOAD...]
 
 Each workload runs three times in directories of the same path and content: bare, to warm caches up, under strace, and
 under `rprun --observe all`. Every open, exec, rename, unlink, link, symlink, mkdir, rmdir, chmod, chown, truncate, bind
 and send that strace saw succeed, and every connect that it saw at all, must be among rprun's events; and each of the
 events among the calls that strace saw. With `--results`, for a backend that sees outcomes, the calls that failed must
-be there too, and each with the result that strace saw. `--self` puts a second run under strace in the place of rprun's:
-what differs then is the workload's own unsteadiness.
+be there too, and each with the result that strace saw. With `--counts`, for a backend that counts, each end of a file
+must be there, with as many bytes as that process has written through that descriptor, and no other. `--self` puts a
+second run under strace in the place of rprun's: what differs then is the workload's own unsteadiness.
 """
 
 # ruff: noqa: T201 - it is a program that prints its findings.
@@ -26,7 +27,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from items import LIMIT, Item
+import strace_descriptors
+from items import LIMIT, UNKNOWN, Item
 from rprun_items import of_rprun
 from strace_items import FOLLOWED, TRACED, Account, of_strace
 from strace_log import Log, parse
@@ -73,13 +75,22 @@ class Stage:
         """Run it unobserved."""
         self._perform([])
 
-    def strace(self, *, results: bool = False) -> Account:
+    def strace(self, *, results: bool = False, counts: bool = False) -> Account:
         """Run it under strace."""
-        self._perform(strace_argv(self._report))
-        return of_strace(read_log(self._report, self._directory), results=results)
+        self._perform(strace_argv(self._report, counts=counts))
+        log = read_log(self._report, self._directory)
+        account = of_strace(log, results=results)
+        if counts:
+            for item, count in strace_descriptors.of_descriptors(log).items():
+                outcome = ("ok",) if results else ()
+                account.possible[*item, *outcome] += count
+                # What has been removed has no path any more if it was not opened here; rprun may still know one.
+                if item[1] != UNKNOWN:
+                    account.certain[*item, *outcome] += count
+        return account
 
     def rprun(
-        self, rprun: Sequence[str], backend: str | None = None, *, results: bool = False
+        self, rprun: Sequence[str], backend: str | None = None, *, results: bool = False, counts: bool = False
     ) -> tuple[Counter[Item], list[str]]:
         """Run it under rprun; return the items and what rprun says it did not see."""
         backends = ",".join(f"{category}={backend}" for category in ("file", "network", "process"))
@@ -90,7 +101,7 @@ class Stage:
         remarks += [
             f"unobserved {event['category']}: {event['reason']}" for event in events if event["kind"] == "unobserved"
         ]
-        return of_rprun(events, results=results), remarks
+        return of_rprun(events, results=results, counts=counts), remarks
 
     def _perform(self, prefix: Sequence[str]) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -112,10 +123,11 @@ class Stage:
             raise FailedError(f"{' '.join(argv)}: exit status {done.returncode}: {said}")
 
 
-def strace_argv(report: Path) -> list[str]:
+def strace_argv(report: Path, *, counts: bool = False) -> list[str]:
     """Return the words that run a command under strace as `read_log` wants it."""
+    more = strace_descriptors.TRACED if counts else ()
     # A question mark: a name that this architecture or this strace does not have is no error.
-    names = ",".join(f"?{name}" for name in (*TRACED, *FOLLOWED))
+    names = ",".join(f"?{name}" for name in (*TRACED, *FOLLOWED, *more))
     options = ["-f", "-q", "-y", "-s", str(LIMIT), "-e", f"trace={names}"]
     return ["strace", *options, "-o", str(report), "--"]
 
@@ -126,7 +138,12 @@ def read_log(report: Path, directory: Path) -> Log:
 
 
 def compare(
-    workload: Workload, rprun: Sequence[str] | None, backend: str | None = None, *, results: bool = False
+    workload: Workload,
+    rprun: Sequence[str] | None,
+    backend: str | None = None,
+    *,
+    results: bool = False,
+    counts: bool = False,
 ) -> Finding:
     """Compare rprun's account of a workload with strace's; strace's with another of strace's if `rprun` is None.
 
@@ -135,6 +152,7 @@ def compare(
         rprun: the words that start it.
         backend: for what it observes; its own choice if it is None.
         results: whether calls are to have had the same results.
+        counts: whether ends of files are to be the same, and what was written to them.
 
     Raises:
         FailedError: a run failed.
@@ -142,12 +160,12 @@ def compare(
     with tempfile.TemporaryDirectory(prefix="compare-") as scratch:
         stage = Stage(workload, Path(scratch))
         stage.bare()
-        seen = stage.strace(results=results)
+        seen = stage.strace(results=results, counts=counts)
         if rprun is None:
-            again = stage.strace(results=results)
+            again = stage.strace(results=results, counts=counts)
             claims, possible, remarks = again.certain, again.possible, []
         else:
-            claims, remarks = stage.rprun(rprun, backend, results=results)
+            claims, remarks = stage.rprun(rprun, backend, results=results, counts=counts)
             possible = claims
     missed = _beyond(seen.certain, possible, counted=workload.counted)
     invented = _beyond(claims, seen.possible, counted=workload.counted)
@@ -162,7 +180,7 @@ def _beyond(items: Counter[Item], others: Counter[Item], *, counted: bool) -> Co
 
 
 def report(
-    names: Sequence[str], rprun: Sequence[str] | None, backend: str | None, *, results: bool
+    names: Sequence[str], rprun: Sequence[str] | None, backend: str | None, *, results: bool, counts: bool
 ) -> Iterator[tuple[str, bool]]:
     """Yield (line, is a difference) as the comparison goes on."""
     yield f"{'workload':12}{'strace':>8}{'claimed':>9}{'missed':>8}{'invented':>10}  verdict", False
@@ -171,7 +189,7 @@ def report(
             yield f"{name:12}{missing}, not run", False
             continue
         try:
-            found = compare(WORKLOADS[name], rprun, backend, results=results)
+            found = compare(WORKLOADS[name], rprun, backend, results=results, counts=counts)
         except (FailedError, subprocess.TimeoutExpired) as error:
             yield f"{name:12}{type(error).__name__}: {error}", True
             continue
@@ -199,6 +217,9 @@ def main() -> int:
     parser.add_argument("--rprun", default=str(Path(sys.executable).with_name("rprun")))
     parser.add_argument("--backend", help="which one observes (default: what rprun chooses)")
     parser.add_argument("--results", action="store_true", help="calls must have had the same results")
+    parser.add_argument(
+        "--counts", action="store_true", help="files must have been closed as often, with as much written"
+    )
     parser.add_argument("--self", action="store_true", dest="alone", help="compare strace with strace")
     arguments = parser.parse_args()
     if unknown := set(arguments.workloads) - WORKLOADS.keys():
@@ -208,7 +229,7 @@ def main() -> int:
     differences = 0
     rprun = None if arguments.alone else [arguments.rprun]
     names = arguments.workloads or list(WORKLOADS)
-    for line, bad in report(names, rprun, arguments.backend, results=arguments.results):
+    for line, bad in report(names, rprun, arguments.backend, results=arguments.results, counts=arguments.counts):
         print(line, flush=True)
         differences += bad
     print(f"{differences} workloads differ")

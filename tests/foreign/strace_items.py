@@ -13,7 +13,9 @@ from strace_log import Call, Log, at, split, string
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OPENS = ("open", "openat", "openat2", "creat")
+OPENS = ("open", "openat", "openat2", "creat")
+"""The calls that make a `file-open`."""
+
 _TWO_PATHS = {"rename": "file-rename", "link": "file-link"}
 _ONE_PATH = {
     "mkdir": "file-mkdir",
@@ -29,7 +31,7 @@ _SOCKETS = {"connect": "net-connect", "bind": "net-bind", "listen": "net-listen"
 _SENDS = ("sendto", "sendmsg", "sendmmsg")
 
 TRACED = (
-    *_OPENS,
+    *OPENS,
     *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"),
     *("mkdir", "mkdirat", "rmdir", "truncate", "chmod", "fchmodat", "chown", "lchown", "fchownat"),
     *_BY_DESCRIPTOR,
@@ -77,8 +79,8 @@ def of_strace(log: Log, *, results: bool = False) -> Account:
 
 def _items(call: Call) -> Iterator[Item]:
     name, arguments = call.name, call.arguments
-    if name in _OPENS:
-        yield _open(call)
+    if name in OPENS:
+        yield open_item(call)
     elif name.removesuffix("at2").removesuffix("at") in _TWO_PATHS:
         yield _two_paths(call)
     elif name in ("symlink", "symlinkat"):
@@ -108,7 +110,8 @@ def _path_at(call: Call, first: int) -> str:
     return path_of(base) if path in (None, "") and base else path_of(path, base)
 
 
-def _open(call: Call) -> Item:
+def open_item(call: Call) -> Item:
+    """Return the item of one of `OPENS`."""
     if call.name == "creat":
         return "file-open", path_of(string(call.arguments[0]), call.cwd), "write", "create"
     is_at = call.name != "open"

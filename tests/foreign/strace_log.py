@@ -28,7 +28,9 @@ _RESULT = re.compile(r"^(?P<value>-?\d+|0x[0-9a-f]+|\?)(?:<[^>]*>(?:\(deleted\))
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|([0-7]{1,3})|(.))", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"f": b"\f", b"v": b"\v"}
 _AT = re.compile(r"^(?:AT_FDCWD|-?\d+)<(?P<path>[^>]*)>(?P<deleted>\(deleted\))?$")
-_FORKS = ("fork", "vfork", "clone", "clone3")
+
+FORKS = ("fork", "vfork", "clone", "clone3")
+"""The calls that make processes and threads."""
 
 
 class MisreadError(Exception):
@@ -45,6 +47,8 @@ class Call(NamedTuple):
         value: what the call returned; None where that was never seen (the process died in it, or it is restarted).
         error: the errno's name, "" on success.
         cwd: the directory of the caller as the call began.
+        begun: the line that it begins in.
+        ended: the line that it ends in.
     """
 
     tid: int
@@ -53,6 +57,8 @@ class Call(NamedTuple):
     value: int | None
     error: str
     cwd: str
+    begun: int = 0
+    ended: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -110,7 +116,9 @@ def parse(text: str, cwd: str) -> Log:
             whole.append((number, number, tid, said))
     # What was still running when strace stopped looking.
     whole += [(start, start, tid, first + ") = ?") for tid, (start, first) in begun.items()]
-    return _follow([(start, end, _call(tid, said)) for start, end, tid, said in whole], ended, cwd)
+    return _follow(
+        [(start, end, _call(tid, said)._replace(begun=start, ended=end)) for start, end, tid, said in whole], ended, cwd
+    )
 
 
 def split(text: str) -> Iterator[str]:
@@ -188,7 +196,7 @@ def _follow(calls: list[tuple[int, int, Call]], ended: list[tuple[int, str]], cw
             if argument.startswith("AT_FDCWD<"):
                 cell[0] = at(argument) or cell[0]
         found.append(call._replace(cwd=cell[0]))
-        if call.name in _FORKS and call.succeeded and call.value:
+        if call.name in FORKS and call.succeeded and call.value:
             flags = " ".join(call.arguments)
             cells[call.value] = cell if "CLONE_FS" in flags else list(cell)
             if "CLONE_THREAD" in flags:

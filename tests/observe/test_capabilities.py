@@ -9,7 +9,6 @@ import sys
 import pytest
 
 from rprun.backends.choice import choose
-from rprun.backends.planned import PlannedBackend
 from rprun.backends.registry import candidates, for_run
 from rprun.errors import RprunError, UsageError
 from rprun.observe.capabilities import CategoryCapability, ObserverCapabilities
@@ -171,11 +170,11 @@ def test_candidates_of_the_system_come_first(platform: str, category: str, names
 def test_every_answer_is_one_honest_sentence(platform: str, category: EventCategory) -> None:
     """Each choice and each candidate has a reason of one line; what is not built claims nothing."""
     choice = choose(category, platform)
-    planned = {backend.name for backend in candidates(category, platform) if isinstance(backend, PlannedBackend)}
+    planned = {candidate.name for candidate in candidates(category, platform) if not candidate.is_built}
     assert choice.reason
     assert (choice.backend is None) == (choice.support is CapabilitySupport.UNAVAILABLE)
-    for answer in choice.answers:
+    for answer in choice.answers():
         assert answer.reason.isprintable()
         assert answer.support is CapabilitySupport.UNAVAILABLE or answer.backend not in planned
-    nothing_built = len(planned) == len(choice.answers)
+    nothing_built = len(planned) == len(choice.answers())
     assert ("strace" in choice.reason) == (platform == "linux" and nothing_built)

@@ -28,7 +28,7 @@ from running import (
 )
 
 from rprun import CAPTURE, ObserverConfig, Process
-from rprun.backends.ebpf import call_program
+from rprun.backends.ebpf.call_program import CallPrograms
 from rprun.backends.ebpf.session import Session
 from rprun.observe.categories import EventCategory
 
@@ -91,9 +91,10 @@ def test_nobody_reads(stopped: str, tmp_path: Path) -> None:
     # 32 MB are the ring, which is mapped twice.
     assert int(peak.split()[1]) < 80_000
     missing = sum(event["count"] for event in of_kind(events, "lost") if event["category"] == "file")
-    made = of_kind(events, "file-open")
+    # An open and a close each.
+    made = of_kind(events, "file-open", "file-close")
     assert missing > 0
-    assert count <= len(made) + missing <= count + 40
+    assert 2 * count <= len(made) + missing <= 2 * count + 80
 
 
 def _opens_are_over(rprun: int) -> bool:
@@ -151,25 +152,28 @@ def test_killed(turn: int, tmp_path: Path) -> None:
     """No process but rprun and its monitor holds anything in the kernel, so that all ends with them."""
     needs_ebpf()
     chance = random.Random(turn)
+    # In the words of rprun, its monitor and the shell too, and of what they have forked and is not yet another program.
+    mark = f"60.{os.getpid()}{turn:03}"
     with start(
-        *options(tmp_path / "events"), "--", "sh", "-c", "setsid sleep 60 & while :; do cat /dev/null; done"
+        *options(tmp_path / "events"), "--", "sh", "-c", f"setsid sleep {mark} & while :; do cat /dev/null; done"
     ) as process:
         time.sleep(chance.random() * 0.3)
-        children = list(descendants_of(process.pid))
         process.kill()
         process.wait(10)
-        sleeper = [pid for pid in children if b"sleep" in _words(pid).split(b"\0")[:1]]
-        for pid in children:
-            if pid not in sleeper:
-                wait_gone(pid)
-        assert [held for pid in sleeper for held in _held(pid)] == []
-        for pid in sleeper:
+        wait_until(lambda: all(_words(pid).startswith(b"sleep\0") for pid in _marked(mark)))
+        assert [held for pid in _marked(mark) for held in _held(pid)] == []
+        for pid in _marked(mark):
             kill_quietly(pid)
     if (tmp_path / "events").exists():
         for line in (tmp_path / "events").read_text().splitlines(keepends=True):
             assert not line.endswith("\n") or json.loads(line)
     result, events = observe(tmp_path, "sh", "-c", "cat /dev/null; exit 5")
     assert (result.returncode, kinds(events)["exec"], lost(events)) == (5, 2, 0)
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes that have a text in their words."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and mark.encode() in _words(int(name))]
 
 
 def _held(pid: int) -> list[str]:
@@ -212,13 +216,14 @@ def test_threads_of_one_program() -> None:
     assert {(seen["exec"], seen["descendant-started"], seen["descendant-exited"]) for _, seen in found} == {(2, 1, 1)}
 
 
-def test_half_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["load", "attach"])
+def test_half_loaded(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one of the programs cannot be loaded, none of the others stays; their descriptors are looked for."""
     needs_ebpf()
 
     def fail(*_: object) -> list[int]:
         raise OSError(12, "no memory")
 
-    monkeypatch.setattr(call_program, "load", fail)
+    monkeypatch.setattr(CallPrograms, step, fail)
     with pytest.raises(OSError, match="no memory"):
         Session(EventCategory.ALL)

@@ -11,8 +11,8 @@ import os
 from select import POLLIN, poll
 from time import monotonic
 
+from rprun.backends.interface import REMEDY
 from rprun.backends.seccomp import probing as seccomp_probing
-from rprun.backends.seccomp.probing import REMEDY
 from rprun.interpreter import start_child
 from rprun.linux.connector import COMM, EXIT, FORK, Connector
 from rprun.observe.categories import CapabilitySupport, EventCategory

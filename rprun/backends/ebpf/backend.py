@@ -104,12 +104,13 @@ class Ebpf(Backend):
 
     def finish(self, seconds: float) -> None:
         """Emits what is in the ring. What descendants do from now on is not observed any more."""
-        session, deadline = self._session, monotonic() + seconds
-        if session is None:
+        session, emitter, deadline = self._session, self._emitter, monotonic() + seconds
+        if session is None or emitter is None:
             return
         session.detach()
         while self.deliver(_MANY) and monotonic() < deadline:
             pass
+        emitter.emit_all(session.take_left())
 
     def stop(self) -> None:
         """Lets go; the kernel forgets the programs with their descriptors."""

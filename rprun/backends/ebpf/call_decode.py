@@ -14,6 +14,7 @@ import struct
 from errno import errorcode
 
 from rprun.backends.ebpf import layout, plans
+from rprun.backends.ebpf.open_files import closed_fields, peer_of
 from rprun.backends.ebpf.walk import PATH_MAX, join_components
 from rprun.backends.seccomp import calls, decode, record
 from rprun.observe.fields import SharedFields
@@ -21,16 +22,21 @@ from rprun.observe.kinds import ObserverEventKind, category_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from rprun.backends.ebpf.open_files import Opened, OpenFiles
     from rprun.backends.seccomp.decode import Event, Fields
 
 _K = ObserverEventKind
 _START = struct.Struct("=12xIQq")  # Of a record: pid, time, result.
+_WHO = struct.Struct("=12xIQ")  # pid, time.
+_TGID = slice(layout.TGID_AT, layout.TGID_AT + 4)
+_DESCRIPTOR = slice(plans.RESULT_AT, plans.RESULT_AT + 4)  # Both machines are little-endian: the lower half.
 _RESOLVE_IN_ROOT = 0x10  # include/uapi/linux/openat2.h
 _MOST_KEPT = 2048
 BACKEND = "ebpf"
 # An accept is told of like the bind of an address: the peer's, which it has got.
 _ACCEPTED = calls.CALLS["bind"]
 _OF_SOCKETS = (_K.NET_ACCEPT, _K.NET_LISTEN)
+_OF_ONE_SOCKET = (_K.NET_CONNECT, _K.NET_BIND, _K.NET_LISTEN, _K.NET_ACCEPT)
 # Of the calls that open a file with flags in a register: where that is in a record; by architecture and number.
 _FLAGS_AT = {
     record.start(arch, number): plans.ARGUMENTS_AT + 8 * call.flags
@@ -42,12 +48,18 @@ _FLAGS_AT = {
 class CallDecoder:
     """Decodes the records of one run."""
 
-    __slots__ = ("_opened", "_with_rings")
+    __slots__ = ("_files", "_opened", "_with_rings")
 
-    def __init__(self) -> None:
+    def __init__(self, files: OpenFiles) -> None:
+        """Begin.
+
+        Args:
+            files: what is kept of what they open.
+        """
+        self._files = files
         self._with_rings: set[int] = set()
-        # The fields of what has been opened: programs open the same files over and over.
-        self._opened: dict[tuple[bytes, bytes, int, bytes], SharedFields] = {}
+        # The fields of what has been opened, and of its close: programs open the same files over and over.
+        self._opened: dict[tuple[bytes, bytes, int, bytes], tuple[SharedFields, SharedFields]] = {}
 
     def decode(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CALL record: kind, process, time in nanoseconds since the epoch, fields; never raises.
@@ -65,23 +77,63 @@ class CallDecoder:
             time_ns += offset
             at = _FLAGS_AT.get(data[plans.ARCH_AT : plans.ARGUMENTS_AT])
             if at is None:
-                return self._decode(data, pid, time_ns, result)
+                events = self._decode(data, pid, time_ns, result)
+                if result >= 0 and events and events[0][0] is _K.FILE_OPEN:
+                    # By creat or openat2.
+                    closed = closed_fields(events[0][3]["path"])
+                    self._files.opened(data[_TGID], pid, data[_DESCRIPTOR], closed, time_ns - offset)
+                return events
             # What an open is about: all but who, when, the registers with addresses, and which descriptor it got.
             failure = min(0, result)
             what = (data[plans.ARCH_AT : plans.ARGUMENTS_AT], data[at : at + 4], failure, data[plans.MARKS_AT :])
-            fields = self._opened.get(what)
-            if fields is None:
-                found = self._decode(data, pid, time_ns, result)
+            both = self._opened.get(what)
+            if both is None:
+                found = self._decode(data, pid, time_ns, result)[0][3]
                 if len(self._opened) >= _MOST_KEPT:
                     self._opened.clear()
-                fields = self._opened[what] = SharedFields(found[0][3])
+                both = self._opened[what] = SharedFields(found), closed_fields(found["path"])
+            fields, closed = both
+            if not failure:
+                self._files.opened(data[_TGID], pid, data[_DESCRIPTOR], closed, time_ns - offset)
         except Exception:  # noqa: BLE001 - what a process has written must not end the run
             return self._lost(data, offset)
         return [(_K.FILE_OPEN, pid, time_ns, fields)]
 
-    def forget(self, pid: int) -> None:
-        """Forget what is known of a process, which has ended."""
+    def found(self, data: bytes, offset: int) -> None:
+        """Take note of a FOUND record; never raises. Arguments are those of `decode`."""
+        try:
+            pid, time_ns, _ = _START.unpack_from(data)
+            *_, marks, protocol, domain, type_, _, _ = plans.CALL.unpack_from(data, layout.HEADER_SIZE)
+            blobs = record.blobs(data, plans.BLOBS_AT)
+            if not domain:
+                opened: Opened = closed_fields(join_components(blobs[0]))
+            else:
+                seen = record.Record()
+                seen.tid = seen.tgid = pid
+                seen.time_ns, seen.blobs = time_ns + offset, [b"", blobs[0]]
+                seen.marks = record.WHOLE if marks & plans.SOCKET_READ else 0
+                seen.first, seen.second = protocol, domain << 32 | type_
+                opened = peer_of(decode.events_of(_ACCEPTED, seen)[0][3])
+                if opened.get("port") == 0:
+                    # That of a socket that has no peer.
+                    opened["address"] = opened["port"] = None
+            self._files.opened(data[_TGID], pid, data[_DESCRIPTOR], opened, time_ns)
+        except Exception:  # noqa: BLE001, S110 - as if there had been no room for it
+            pass
+
+    def closed(self, data: bytes, offset: int) -> list[Event]:
+        """Return the events of a CLOSED record, as `decode` does."""
+        try:
+            pid, time_ns = _WHO.unpack_from(data)
+            return self._files.closed(data, pid, time_ns + offset)
+        except struct.error:
+            return []
+
+    def ended(self, data: bytes, offset: int) -> list[Event]:
+        """Return the events of what a process has not closed itself, by the record of its end, and forget it."""
+        pid, time_ns = _WHO.unpack_from(data)
         self._with_rings.discard(pid)
+        return self._files.ended(data[_TGID], time_ns + offset)
 
     def _decode(self, data: bytes, pid: int, time_ns: int, result: int) -> list[Event]:
         seen = record.Record()
@@ -114,6 +166,11 @@ class CallDecoder:
         for _, _, _, fields in events:
             del fields["attempt"]
             fields["result"] = outcome
+        # An accept that has failed says nothing of the socket that listens.
+        if events and domain and call.kind in _OF_ONE_SOCKET and (call.kind is not _K.NET_ACCEPT or result >= 0):
+            descriptor = result if call.kind is _K.NET_ACCEPT else registers[0]
+            number = (descriptor & 0xFFFFFFFF).to_bytes(4, sys.byteorder)
+            self._files.used(data[_TGID], pid, number, call.kind, events[0][3], layout.HEADER.unpack_from(data)[4])
         return events
 
     def _ring(self, call: calls.Call, seen: record.Record) -> list[Event]:

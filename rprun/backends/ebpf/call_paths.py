@@ -41,7 +41,7 @@ def read_how(code: Assembler) -> None:
 def append_place(code: Assembler, kernel: Kernel, slot: int) -> None:
     """Append the text of a path and the directory that it is relative to, if the call has such a path."""
     text, empty, relative, unknown, over = map(new_label, ("text", "empty", "relative", "unknown", "slot"))
-    directory, no_directory = ("directory", "no directory") if slot else map(new_label, ("directory", "no directory"))
+    directory, no_directory = map(new_label, ("directory", "no directory"))
     place = plans.PLACES_AT + 2 * slot
     code.load(R1, R9, place + 1, size=1)
     code.jump_if_equal(R1, plans.NONE, "captured")

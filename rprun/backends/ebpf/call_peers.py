@@ -7,8 +7,9 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import plans
-from rprun.backends.ebpf.call_frame import LENGTH, MESSAGE, PLAN, SK, load_argument, load_end
+from rprun.backends.ebpf.call_frame import FD, LENGTH, MESSAGE, PLAN, SK, load_argument, load_end
 from rprun.backends.ebpf.common import append_none, need_room, new_label, read_kernel, read_user
+from rprun.backends.ebpf.descriptors import identify, keep
 from rprun.backends.ebpf.kernel import UNKNOWN
 from rprun.backends.ebpf.layout import Lost
 from rprun.backends.ebpf.loops import begin_loop
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rprun.backends.ebpf.kernel import Kernel
     from rprun.backends.ebpf.maps import Maps
 
-_TYPE_OF_FILE, _SOCKET = 0xF000, 0xC000  # S_IFMT, S_IFSOCK: include/uapi/linux/stat.h
+TYPE_OF_FILE, IS_SOCKET = 0xF000, 0xC000  # S_IFMT, S_IFSOCK: include/uapi/linux/stat.h
 
 # From R8.
 _FOUND, _SHORT, _STRIDE, _COUNT, _MORE = range(NOTES + 8, NOTES + 48, 8)
@@ -37,7 +38,9 @@ def append_addresses(code: Assembler, maps: Maps, kernel: Kernel) -> None:
     code.jump_if_less_signed(R3, 0, "socket")
     code.move(R1, R3)
     code.label("socket")
-    _read_socket(code, kernel)
+    code.store(R10, FD, R1)
+    read_socket(code, kernel)
+    _keep_socket(code, maps)
 
     code.load(R1, R9, plans.WHAT_AT, size=1)
     code.jump_if_equal(R1, What.LISTEN, "listen")
@@ -69,7 +72,25 @@ def append_addresses(code: Assembler, maps: Maps, kernel: Kernel) -> None:
     code.label("base")
 
 
-def _read_socket(code: Assembler, kernel: Kernel) -> None:
+def _keep_socket(code: Assembler, maps: Maps) -> None:
+    """Have the socket that a call with FD at its place is about known from now on."""
+    done, known = new_label("kept"), new_label("known")
+    code.load(R1, R10, SK)
+    code.jump_if_equal(R1, 0, done)
+    code.load(R2, R9, plans.WHAT_AT, size=1)
+    for what in (What.NAME, What.LISTEN):
+        code.jump_if_equal(R2, what, known)
+    code.jump_if_not_equal(R2, What.ACCEPT, done)
+    code.load(R1, R6, 8)
+    code.jump_if_less_signed(R1, 0, known)
+    keep(code, maps, Lost.NETWORK, is_new=True)
+    code.jump(done)
+    code.label(known)
+    keep(code, maps, Lost.NETWORK, is_new=False)
+    code.label(done)
+
+
+def read_socket(code: Assembler, kernel: Kernel) -> None:
     """Put domain, type and protocol of the socket of descriptor R1 into the record, its struct sock at `SK`, or 0."""
     done = new_label("no socket")
     code.store_immediate(R10, SK, 0)
@@ -77,8 +98,10 @@ def _read_socket(code: Assembler, kernel: Kernel) -> None:
     code.store(R10, LENGTH, R0)
     read_kernel(code, R1, R0, kernel.file_f_inode)
     read_kernel(code, R1, R1, kernel.inode_i_mode, 2)
-    code.bit_and(R1, _TYPE_OF_FILE)
-    code.jump_if_not_equal(R1, _SOCKET, done)
+    code.bit_and(R1, TYPE_OF_FILE)
+    code.jump_if_not_equal(R1, IS_SOCKET, done)
+    code.load(R0, R10, LENGTH)
+    identify(code, kernel)
     code.load(R1, R10, LENGTH)
     read_kernel(code, R1, R1, kernel.file_private_data)
     read_kernel(code, R1, R1, kernel.socket_sk)
@@ -165,7 +188,7 @@ def _append_messages(code: Assembler, maps: Maps) -> None:
     code.label("sent")
     code.load(R9, R10, PLAN)
     code.load(R1, R8, _FOUND)
-    code.jump_if_equal(R1, 0, "out")
+    code.jump_if_equal(R1, 0, "count")
     code.load(R2, R8, _MORE)
     code.map_value(R1, maps.lost.fd, 8 * Lost.NETWORK)
     code.atomic_add(R1, 0, R2)

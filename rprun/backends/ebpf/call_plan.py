@@ -7,11 +7,11 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import plans
-from rprun.backends.ebpf.call_frame import ARCH, ARGUMENTS, NUMBER, REGISTERS, REGISTERS_MOST
+from rprun.backends.ebpf.call_frame import ARCH, ARGUMENTS, NUMBER, PLAN, REGISTERS, REGISTERS_MOST
 from rprun.backends.ebpf.common import read_kernel, skip_unless_in_tree, task
 from rprun.backends.ebpf.plans import What
 from rprun.linux import syscalls
-from rprun.linux.bpf_assembler import R0, R1, R2, R3, R6, R9, R10, Assembler, Helper
+from rprun.linux.bpf_assembler import R0, R1, R2, R3, R6, R7, R9, R10, Assembler, Helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ _RESTARTS = (-512, -513, -514, -516)
 
 
 def find_plan(code: Assembler, maps: Maps, kernel: Kernel, table: int) -> None:
-    """Set R9 to the call's plan and put its arguments onto the stack; end the program for what is not watched."""
+    """Set R9 to the call's plan and put its arguments onto the stack; end the program for what is not watched.
+
+    Where among the plans it is comes to the stack at `PLAN`.
+    """
     registers = kernel.registers
     code.load(R1, R6, 0)
     read_kernel(code, R9, R1, registers.number, 4)
@@ -70,12 +73,7 @@ def find_plan(code: Assembler, maps: Maps, kernel: Kernel, table: int) -> None:
     code.jump_if_not_equal(R1, What.SOCKETCALL, "true call")
     _take_socketcall(code, table)
     code.label("true call")
-    # What send(2) is: its peer is known from connect and accept.
-    code.load(R1, R9, plans.WHAT_AT, size=1)
-    code.jump_if_not_equal(R1, What.SEND, "watched")
-    code.load(R1, R10, ARGUMENTS + 8 * 4)
-    code.jump_if_equal(R1, 0, "out")
-    code.label("watched")
+    code.store(R10, PLAN, R7)
 
 
 def _take(code: Assembler, arch: int, registers: tuple[int, ...], size: int) -> None:
@@ -88,8 +86,9 @@ def _take(code: Assembler, arch: int, registers: tuple[int, ...], size: int) -> 
 
 
 def _point_to_plan(code: Assembler, table: int) -> None:
-    """Set R9, the index of a plan, to its address."""
+    """Set R9, the index of a plan, to its address, and R7 to that from the first plan's on."""
     code.shift_left(R9, plans.PLAN.size.bit_length() - 1)
+    code.move(R7, R9)
     code.map_value(R1, table, plans.PLANS_TABLE)
     code.add(R1, R9)
     code.move(R9, R1)

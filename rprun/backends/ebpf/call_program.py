@@ -1,14 +1,16 @@
-"""The program at the end of every call: what the watched ones of the command's tree were about, and how they ended.
+"""The programs at the end of every call: what the watched ones of the command's tree were about, and how they ended.
 
-Some facts about it:
+Some facts about them:
 
-- The raw tracepoint sys_exit is passed by every call of every process of the host while the program is attached, so
-  what is not watched must be known by few instructions: the number, one byte of a table, then the process.
+- The raw tracepoint sys_exit is passed by every call of every process of the host while a program is attached, so what
+  is not watched must be known by few instructions: the number, one byte of a table, then the process.
 - At the end of a call its arguments are still in struct pt_regs, and what it has read of the process's memory is most
   likely still there: a program cannot page it in. What another thread has changed meanwhile is seen changed.
 - A call that ends with a restart code (include/linux/errno.h) has not been done: it will be made again, or a signal's
   handler has it end with EINTR, which nobody is told of here. Neither is a record.
 - The descriptor may be another one than the call had, if another thread has closed it and opened something meanwhile.
+- The program that is attached finds out what a call is, and one of several others goes on (a tail call): each is
+  verified by itself, and so at the same time as others. They share the scratch value, and where the plan is.
 """
 
 from __future__ import annotations
@@ -18,21 +20,20 @@ import sys
 assert sys.platform == "linux"
 
 import os
-from contextlib import closing
+import struct
+from contextlib import ExitStack
 
-from rprun.backends.ebpf import plans
-from rprun.backends.ebpf.call_frame import ARCH, ARGUMENTS, NUMBER
-from rprun.backends.ebpf.call_paths import append_place, read_how
-from rprun.backends.ebpf.call_peers import append_addresses
+from rprun.backends.ebpf import count_program, path_program, peer_program, plans
+from rprun.backends.ebpf.call_frame import ARCH, ARGUMENTS, NUMBER, PLAN
+from rprun.backends.ebpf.call_parts import Part, continue_with
 from rprun.backends.ebpf.call_plan import find_plan
-from rprun.backends.ebpf.common import append_none, begin, emit, end
-from rprun.backends.ebpf.layout import Kind, Lost
+from rprun.backends.ebpf.common import begin, end
+from rprun.backends.ebpf.layout import Kind
 from rprun.backends.ebpf.plans import What
-from rprun.backends.ebpf.socket_address import UNIX
-from rprun.backends.ebpf.walk import AT_FDCWD
 from rprun.linux import bpf
 from rprun.linux.bpf_assembler import R1, R2, R6, R7, R8, R9, R10, Assembler
 from rprun.linux.bpf_map import Map
+from rprun.observe.categories import EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,74 +41,109 @@ if TYPE_CHECKING:
 
     from rprun.backends.ebpf.kernel import Kernel
     from rprun.backends.ebpf.maps import Maps
-    from rprun.observe.categories import EventCategory
+
+_INDEX = struct.Struct("=I")
 
 
-def load(maps: Maps, kernel: Kernel, categories: Collection[EventCategory]) -> list[int]:
-    """Attach the program; return the descriptors that keep it attached, for the caller to close.
+class CallPrograms:
+    """The programs, assembled; to be loaded, each at any time and on any thread, and then attached."""
+
+    def __init__(self, maps: Maps, kernel: Kernel, categories: Collection[EventCategory]) -> None:
+        """Assemble them.
+
+        Args:
+            maps: where processes are looked up and records go.
+            kernel: offsets.
+            categories: of FILE and NETWORK, those whose calls are to be seen.
+
+        Raises:
+            OSError: as `bpf.create_map`.
+        """
+        with ExitStack() as undo:
+            value = plans.table(categories)
+            self._table = Map(bpf.MapKind.ARRAY, 4, len(value), 1, name="rprun_plans")
+            undo.callback(self._table.close)
+            self._table.update(bytes(4), value)
+            self._programs = Map(bpf.MapKind.PROG_ARRAY, 4, 4, len(Part), name="rprun_calls")
+            undo.callback(self._programs.close)
+            table, programs = self._table.fd, self._programs.fd
+            self._parts = {Part.COUNTS: count_program.assemble(maps, kernel, table, categories)}
+            # A ring of io_uring is of both categories.
+            if EventCategory.FILE in categories or EventCategory.NETWORK in categories:
+                self._parts[Part.PATHS] = path_program.assemble(maps, kernel, table)
+            if EventCategory.NETWORK in categories:
+                self._parts[Part.PEERS] = peer_program.assemble(maps, kernel, table, programs)
+            self._entry = assemble(maps, kernel, table, programs)
+            undo.pop_all()
+
+    def load(self, *parts: Part) -> None:
+        """Load some of them.
+
+        Raises:
+            OSError: as `bpf.load_program`.
+        """
+        for part in parts:
+            if part in self._parts:
+                program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, self._parts[part], name=f"rprun_{part.name}")
+                try:
+                    self._programs.update(_INDEX.pack(part), _INDEX.pack(program))
+                finally:
+                    os.close(program)
+
+    def attach(self) -> list[int]:
+        """Have them called from now on; return the descriptors that keep it so, for the caller to close.
+
+        Raises:
+            OSError: as `bpf.load_program` and `bpf.open_raw_tracepoint`.
+        """
+        program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, self._entry, name="rprun_sys_exit")
+        try:
+            link = bpf.open_raw_tracepoint("sys_exit", program)
+        finally:
+            os.close(program)
+        programs, self._programs.fd = self._programs.fd, -1
+        self._table.close()
+        return [link, programs]
+
+    def close(self) -> None:
+        """Let go of what has not been attached. A second call does nothing."""
+        self._table.close()
+        self._programs.close()
+
+
+def assemble(maps: Maps, kernel: Kernel, table: int, programs: int) -> bytes:
+    """Return the program that is attached, as an array of struct bpf_insn.
 
     Args:
-        maps: where processes are looked up and records go.
-        kernel: offsets.
-        categories: of FILE and NETWORK, those whose calls are to be seen.
-
-    Raises:
-        OSError: as `bpf.create_map`, `bpf.load_program` and `bpf.open_raw_tracepoint`.
-    """
-    value = plans.table(categories)
-    with closing(Map(bpf.MapKind.ARRAY, 4, len(value), 1, name="rprun_plans")) as table:
-        table.update(bytes(4), value)
-        code = assemble(maps, kernel, table.fd)
-        program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, code, name="rprun_sys_exit")
-    try:
-        return [bpf.open_raw_tracepoint("sys_exit", program)]
-    finally:
-        os.close(program)
-
-
-def assemble(maps: Maps, kernel: Kernel, table: int) -> bytes:
-    """Return the program, as an array of struct bpf_insn.
-
-    Args:
-        maps: see `load`.
-        kernel: see `load`.
+        maps: see `CallPrograms`.
+        kernel: see `CallPrograms`.
         table: the descriptor of an ARRAY with what `plans.table` returns.
+        programs: that of a PROG_ARRAY with the others, by `Part`.
     """
     code = Assembler()
     code.move(R6, R1)
     find_plan(code, maps, kernel, table)
     begin(code, maps, Kind.CALL)
     _append_call(code)
-    # R9 is the plan from here on.
+    code.load(R1, R10, PLAN)
+    code.store(R8, plans.PLAN_NOTE, R1)
     code.load(R1, R9, plans.WHAT_AT, size=1)
-    code.jump_if_equal(R1, What.PATHS, "paths")
-    code.jump_if_equal(R1, What.RING, "ring")
-    append_addresses(code, maps, kernel)
-    # The path in a Unix socket's address may be relative. What appends the directory is most of what the verifier goes
-    # through, so it is that of a second path.
-    code.load(R2, R8, plans.DOMAIN_AT, size=4)
-    code.move(R1, AT_FDCWD)
-    code.jump_if_equal(R2, UNIX, "directory")
-    append_none(code, "out")
-    code.jump("captured")
-
-    code.label("ring")
-    code.load(R1, R6, 8)
-    code.jump_if_less_signed(R1, 0, "out")
-    code.jump("captured")
-
-    code.label("paths")
-    read_how(code)
-    for slot in range(2):
-        append_place(code, kernel, slot)
-    code.label("captured")
-    code.load(R1, R9, plans.WHAT_AT, size=1)
-    code.jump_if_equal(R1, What.PATHS, "of files")
-    code.jump_if_equal(R1, What.RING, "of files")
-    emit(code, maps, Lost.NETWORK)
+    for what in (What.PATHS, What.RING):
+        code.jump_if_equal(R1, what, "paths")
+    for what in (What.DATA, What.CLOSE):
+        code.jump_if_equal(R1, what, "counts")
+    code.jump_if_not_equal(R1, What.SEND, "peers")
+    # What send(2) is: its peer is known from connect and accept.
+    code.load(R2, R8, plans.ARGUMENTS_AT + 8 * 4)
+    code.jump_if_equal(R2, 0, "counts")
+    code.label("peers")
+    continue_with(code, programs, Part.PEERS)
     code.jump("out")
-    code.label("of files")
-    emit(code, maps, Lost.FILE)
+    code.label("paths")
+    continue_with(code, programs, Part.PATHS)
+    code.jump("out")
+    code.label("counts")
+    continue_with(code, programs, Part.COUNTS)
     code.label("out")
     end(code)
     return code.assemble()

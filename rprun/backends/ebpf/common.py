@@ -127,11 +127,8 @@ def _point_to_key(code: Assembler, maps: Maps, tgid: Register) -> None:
     code.add(R2, _KEY)
 
 
-def begin(code: Assembler, maps: Maps, kind: Kind) -> None:
-    """Set R8 to the scratch value, with the header about the current thread in it, and R7 to the header's size.
-
-    The number at R10 + PID goes into it, as `skip_unless_in_tree` leaves it.
-    """
+def point_to_scratch(code: Assembler, maps: Maps) -> None:
+    """Set R8 to the scratch value."""
     found = new_label("scratch")
     code.store_immediate(R10, _KEY, 0, size=4)
     code.map_address(R1, maps.scratch.fd)
@@ -143,6 +140,14 @@ def begin(code: Assembler, maps: Maps, kind: Kind) -> None:
     end(code)
     code.label(found)
     code.move(R8, R0)
+
+
+def begin(code: Assembler, maps: Maps, kind: Kind) -> None:
+    """Set R8 to the scratch value, with the header about the current thread in it, and R7 to the header's size.
+
+    The number at R10 + PID goes into it, as `skip_unless_in_tree` leaves it.
+    """
+    point_to_scratch(code, maps)
     code.store_immediate(R8, layout.KIND_AT, kind, size=4)
     code.load(R1, R10, PID, size=4)
     code.store(R8, layout.PID_AT, R1, size=4)

@@ -117,6 +117,7 @@ _OFFSETS: dict[str, tuple[str, ...]] = {
     "file_f_inode": ("file", "f_inode"),
     "file_private_data": ("file", "private_data"),
     "inode_i_mode": ("inode", "i_mode"),
+    "inode_i_ino": ("inode", "i_ino"),
     "socket_sk": ("socket", "sk"),
     "sock_sk_protocol": ("sock", "sk_protocol"),
     "sock_sk_type": ("sock", "sk_type"),
@@ -203,6 +204,7 @@ class Kernel:
     file_f_inode: int
     file_private_data: int
     inode_i_mode: int
+    inode_i_ino: int
     socket_sk: int
     sock_sk_protocol: int
     sock_sk_type: int

@@ -20,6 +20,8 @@ class Kind(IntEnum):
     ARGS = 5
     EXIT = 6
     CALL = 7
+    FOUND = 8  # A descriptor that was not seen to be opened.
+    CLOSED = 9
 
 
 class Lost(IntEnum):
@@ -35,3 +37,14 @@ HEADER = struct.Struct("=4IQ")
 CLOCK_MONOTONIC."""
 KIND_AT, TID_AT, TGID_AT, PID_AT, TIME_AT = 0, 4, 8, 12, 16
 HEADER_SIZE = HEADER.size
+
+KEY = struct.Struct("=2I")
+"""Of a descriptor: tgid, as in the header, and its number."""
+VALUE = struct.Struct("=5Q")
+"""Of a descriptor: which file it is (`descriptors.identify`); the bytes that its process has written or sent through
+it, and those that it has received; the index of the category's counter in `lost`; the time of the record, as in its
+header, of the call by which it has become known."""
+FILE_AT, SENT_AT, RECEIVED_AT, CATEGORY_AT, SINCE_AT = 0, 8, 16, 24, 32
+CLOSED = struct.Struct("=5Q")
+"""What follows the header of a CLOSED record: descriptor, and of the above bytes sent, bytes received, category and
+time."""

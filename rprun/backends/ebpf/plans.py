@@ -26,7 +26,9 @@ assert sys.platform == "linux"
 import struct
 from enum import IntEnum
 
+from rprun.backends.ebpf import flows
 from rprun.backends.ebpf.layout import HEADER_SIZE, Lost
+from rprun.backends.ebpf.walk import NOTES
 from rprun.backends.seccomp import calls
 from rprun.linux import syscalls
 from rprun.observe.categories import EventCategory
@@ -63,21 +65,29 @@ class What(IntEnum):
     MESSAGES = 7
     RING = 8
     SOCKETCALL = 9
+    DATA = 10  # Nothing but what has been moved counts.
+    CLOSE = 11
 
 
 NONE, DESCRIPTOR, TEXT = 6, 7, 8
 """In place of the index of an argument: there is none; see `calls.DESCRIPTOR`; see `calls.TEXT`."""
-PLAN = struct.Struct("=10B6x")
+PLAN = struct.Struct("=13B3x")
 """what; directory and text of the first path, and of the second; flags that may have AT_EMPTY_PATH; struct open_how;
-the address; whether pointers in memory have 4 bytes; the size of the arguments of what socketcall stands for."""
-WHAT_AT, PLACES_AT, FLAGS_AT, HOW_AT, ADDRESS_AT, SHORT_AT, SIZE_AT = 0, 1, 5, 6, 7, 8, 9
+the address, or the descriptor that is closed; whether pointers in memory have 4 bytes; the size of the arguments of
+what socketcall stands for; whether the result is a descriptor of the path; `Flow`, and the flags that it depends on."""
+WHAT_AT, PLACES_AT, FLAGS_AT, HOW_AT, ADDRESS_AT, SHORT_AT, SIZE_AT, OPENS_AT, FLOW_AT, FLOW_FLAGS_AT = (
+    0, 1, 5, 6, 7, 8, 9, 10, 11, 12,
+)  # fmt: skip
+
+PLAN_NOTE = NOTES + 48
+"""In the scratch value, where the plan of the call is, counted from `PLANS_TABLE`."""
 
 NUMBERS = 1024
 """Numbers from here on are not watched. Each array has so many; socketcall's has `SUBCALLS`."""
 SUBCALLS = 32
 EITHER_TABLE, NATIVE_TABLE, COMPAT_TABLE, SUBCALL_TABLE = (NUMBERS * table for table in range(4))
 PLANS_TABLE = SUBCALL_TABLE + SUBCALLS
-_MOST_PLANS = 255  # Behind the first, which is none: an index is a byte.
+MOST_PLANS = 255  # Behind the first, which is none: an index is a byte.
 
 _WHATS = {
     "sendto": What.SEND,
@@ -104,30 +114,42 @@ def table(categories: Collection[EventCategory]) -> bytes:
 
     for abi in syscalls.abis():
         arch, at = syscalls.AUDIT_ARCH[abi], COMPAT_TABLE if abi == syscalls.I386 else NATIVE_TABLE
-        for number in syscalls.NUMBERS[abi].values():
-            if (arch, number) not in calls.BY_NUMBER:
-                continue
-            call = calls.BY_NUMBER[arch, number]
-            if call is None and EventCategory.NETWORK in categories:
-                tables[at][number] = index_of(_plan(What.SOCKETCALL))
-            elif call is not None and _is_wanted(call, categories):
-                plan = _plan_of(call, short=calls.has_short_pointers(arch, number))
+        for name, number in syscalls.NUMBERS[abi].items():
+            plan = _plan_for(name, calls.has_short_pointers(arch, number), categories)
+            if plan is not None:
                 tables[at][number & ~syscalls.X32_BIT] = index_of(plan)
     if EventCategory.NETWORK in categories:
         for number, call in calls.SUBCALLS.items():
-            subcalls[number] = index_of(_plan_of(call, short=True, size=4 * _WORDS[call.name]))
+            subcalls[number] = index_of(_plan_of(call, categories, short=True, size=4 * _WORDS[call.name]))
+        for number, (_, flow, words) in flows.SUBCALLS.items():
+            subcalls[number] = index_of(_plan(What.DATA, flow=flow, short=True, size=4 * words))
     tables[EITHER_TABLE][:] = bytes(
         bool(native or compat) for native, compat in zip(tables[NATIVE_TABLE], tables[COMPAT_TABLE], strict=True)
     )
-    assert len(indexes) <= _MOST_PLANS
+    assert len(indexes) <= MOST_PLANS
     parts: list[bytes] = [
         *map(bytes, tables.values()),
         bytes(subcalls),
         bytes(PLAN.size),
         *indexes,
-        bytes(PLAN.size * (_MOST_PLANS - len(indexes))),
+        bytes(PLAN.size * (MOST_PLANS - len(indexes))),
     ]
     return b"".join(parts)
+
+
+def _plan_for(name: str, short: bool, categories: Collection[EventCategory]) -> bytes | None:  # noqa: FBT001
+    """Return the plan of a call by its name, and whether pointers in memory have 4 bytes; None if it is not watched."""
+    if name == calls.SOCKETCALL:
+        return _plan(What.SOCKETCALL) if EventCategory.NETWORK in categories else None
+    call = calls.CALLS.get(name)
+    if call is not None and _is_wanted(call, categories):
+        return _plan_of(call, categories, short=short)
+    flow = flows.flow_of(name, categories)
+    if flow[0] is not flows.Flow.NONE:
+        return _plan(What.DATA, flow=flow, short=short)
+    if name in flows.CLOSES and flows.FLOWS.keys() & set(categories):
+        return _plan(What.CLOSE, address=flows.CLOSES[name])
+    return None
 
 
 def _is_wanted(call: calls.Call, categories: Collection[EventCategory]) -> bool:
@@ -137,7 +159,7 @@ def _is_wanted(call: calls.Call, categories: Collection[EventCategory]) -> bool:
     return call.kind is not ObserverEventKind.EXEC and category_of(call.kind) in categories
 
 
-def _plan_of(call: calls.Call, *, short: bool, size: int = 0) -> bytes:
+def _plan_of(call: calls.Call, categories: Collection[EventCategory], *, short: bool, size: int = 0) -> bytes:
     if call.paths:
         places = [NONE] * 4
         for index, (directory, text) in enumerate(call.paths):
@@ -146,9 +168,11 @@ def _plan_of(call: calls.Call, *, short: bool, size: int = 0) -> bytes:
         # An open's flags have no AT_EMPTY_PATH.
         is_open = call.kind is ObserverEventKind.FILE_OPEN
         flags = NONE if call.flags is None or is_open else call.flags
-        return _plan(What.PATHS, tuple(places), flags=flags, how=2 if call.name == "openat2" else NONE)
+        how = 2 if call.name == "openat2" else NONE
+        return _plan(What.PATHS, tuple(places), flags=flags, how=how, opens=is_open)
     what = _WHATS.get(call.name, What.NAME)
-    return _plan(what, address=NONE if call.vector is None else call.vector, short=short, size=size)
+    address = NONE if call.vector is None else call.vector
+    return _plan(what, address=address, short=short, size=size, flow=flows.flow_of(call.name, categories))
 
 
 def _plan(
@@ -160,5 +184,7 @@ def _plan(
     address: int = NONE,
     short: bool = False,
     size: int = 0,
+    opens: bool = False,
+    flow: tuple[flows.Flow, int] = (flows.Flow.NONE, flows.NO_FLAGS),
 ) -> bytes:
-    return PLAN.pack(what, *places, flags, how, address, short, size)
+    return PLAN.pack(what, *places, flags, how, address, short, size, opens, *flow)

@@ -6,14 +6,14 @@ import sys
 
 assert sys.platform == "linux"
 
+import _socket
 import mmap
 import os
-import socket
 from contextlib import ExitStack, closing
 from errno import EACCES, EAGAIN, EMFILE, ENOENT, ENOSYS, EPERM
 from select import POLLIN, poll
 
-from rprun.backends.seccomp.probing import REMEDY
+from rprun.backends.interface import REMEDY
 from rprun.interpreter import start_child
 from rprun.linux import bpf, token
 from rprun.observe.categories import CapabilitySupport, EventCategory
@@ -39,10 +39,12 @@ _PROOFS = {
 
 _SEEN = {
     EventCategory.FILE: (
-        "calls are seen in the kernel with their outcome; what is written to an open file is not, nor is io_uring"
+        "calls are seen in the kernel with their outcome, and what is written is counted; what is done through "
+        "io_uring or io_submit(2) is not"
     ),
     EventCategory.NETWORK: (
-        "calls are seen in the kernel with their outcome; how much is sent and received is not, nor is io_uring"
+        "calls are seen in the kernel with their outcome, and what is sent and received is counted; what is done "
+        "through io_uring is not"
     ),
     EventCategory.PROCESS: "each start, exec and end is seen in the kernel",
 }
@@ -84,8 +86,7 @@ def _be_seen(secret: int) -> NoReturn:
     try:
         token.tell(secret)
         os.close(os.open(os.devnull, os.O_RDONLY))
-        with socket.socket(socket.AF_UNIX) as one:
-            one.connect_ex(os.devnull)
+        _socket.socket(_socket.AF_UNIX).connect_ex(os.devnull)
         if os.fork() == 0:
             os._exit(_STATUS)
         os.wait()
@@ -119,18 +120,27 @@ def refusal(error: Exception) -> str:
 
 
 _answers: list[str | None] = []
-# What a run that follows at once will observe, and the session that has been tried out for it.
+# What a run that follows at once will observe; the session that is being loaded for it; and, once tried out, the same.
 _expected: frozenset[EventCategory] = frozenset()
+_begun: list[Session] = []
 _tried: list[Session] = []
 
 
 def expect_run(categories: Collection[EventCategory]) -> None:
-    """Have the next try-out load what a run of these categories needs, and keep it for that: to load it takes a while.
+    """Begin to load what a run of these categories needs: the kernel takes a while for it, and there is more to do.
 
-    For a process that exists for one run: what is not used is held until it ends.
+    What is loaded is tried out by the next probe, and kept for the run. For a process that exists for one run: what is
+    not used is held until it ends.
     """
     global _expected  # noqa: PLW0603 - like the answer, it is about this process
     _expected = frozenset(categories).intersection(_PROOFS)
+    if not _expected or _begun or _answers or _may_interrupt():
+        return
+    try:
+        _begun.append(_begin())
+    except (OSError, LookupError, ValueError):
+        # The try-out will come upon the same, and say so.
+        pass
 
 
 def session_for(categories: Collection[EventCategory]) -> Session:
@@ -146,26 +156,35 @@ def session_for(categories: Collection[EventCategory]) -> Session:
     return Session(categories)
 
 
-def _try_out_once() -> None:
+def _begin() -> Session:
     # The rest need not even be imported where this is forbidden already, as it is for most users.
     os.close(bpf.create_map(bpf.MapKind.RINGBUF, 0, 0, mmap.PAGESIZE))
     from rprun.backends.ebpf.session import Session
 
     if _expected:
-        with ExitStack() as undo:
-            session = undo.enter_context(closing(Session(_expected)))
-            try_out(session, _expected)
+        return Session(_expected, in_background=True)
+    return Session(EventCategory.ALL, _RING_SIZE, in_background=True)
+
+
+def _try_out_once() -> None:
+    with ExitStack() as undo:
+        session = undo.enter_context(closing(_begun.pop() if _begun else _begin()))
+        session.wait()
+        try_out(session, _expected or EventCategory.ALL)
+        if _expected:
+            _tried.append(session)
             undo.pop_all()
-        _tried.append(session)
-        return
-    with closing(Session(EventCategory.ALL, _RING_SIZE)) as session:
-        try_out(session, EventCategory.ALL)
+
+
+def _may_interrupt() -> bool:
+    """Tell whether the kernel is one where the programs could interrupt each other."""
+    return "PREEMPT_RT" in os.uname().version
 
 
 def answer(category: EventCategory) -> tuple[CapabilitySupport, str]:
     """Return how much of a category can be seen here, and why no more. It is tried out once in a process's life."""
     if not _answers:
-        if "PREEMPT_RT" in os.uname().version:
+        if _may_interrupt():
             _answers.append("on a kernel with PREEMPT_RT programs can interrupt each other, and these must not be")
         else:
             try:

@@ -21,6 +21,7 @@ assert sys.platform == "linux"
 
 import os
 from contextlib import ExitStack
+from functools import partial
 
 from rprun.backends.ebpf.exec_programs import on_attempt, on_exec
 from rprun.backends.ebpf.tree_programs import on_announcement, on_exit, on_fork
@@ -28,46 +29,60 @@ from rprun.linux import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from rprun.backends.ebpf.kernel import Kernel
     from rprun.backends.ebpf.maps import Maps
     from rprun.linux.bpf_assembler import Assembler
 
 
-def load(maps: Maps, kernel: Kernel, secret: int, namespace_inode: int, *, execs: bool = True) -> list[int]:
-    """Load the programs and attach them; return the links, which hold them until they are closed.
+def prepare(
+    maps: Maps, kernel: Kernel, secret: int, namespace_inode: int, *, execs: bool = True
+) -> Callable[[], list[int]]:
+    """Assemble the programs; return what loads and attaches them, for a thread of its own: its time is the kernel's.
 
-    The last one is for the token only. It costs every call of the host something, and may be closed once the ROOT
-    record has come.
+    That returns the links, which hold the programs until they are closed, and raises OSError: EPERM without CAP_BPF and
+    CAP_PERFMON; `bpf.VerifierError`; EMFILE. The last link is for the token only. It costs every call of the host
+    something, and may be closed once the ROOT record has come.
 
     Args:
-        maps: still open; they may be closed afterwards.
+        maps: still open when the programs are loaded; they may be closed afterwards.
         kernel: of the running kernel.
         secret: of `rprun.linux.token`: who tells it becomes the root of the tree.
         namespace_inode: of rprun's own pid namespace: /proc/self/ns/pid.
         execs: False where nobody asks which programs are executed.
-
-    Raises:
-        OSError: EPERM without CAP_BPF and CAP_PERFMON; `bpf.VerifierError`; EMFILE.
     """
+    programs = [
+        ("sched_process_fork", on_fork(maps, kernel, namespace_inode).assemble()),
+        ("sched_process_exit", on_exit(maps, kernel).assemble()),
+    ]
+    if execs:
+        programs += [
+            ("sched_process_exec", on_exec(maps, kernel).assemble()),
+            ("sched_prepare_exec", on_attempt(maps, kernel, at_entry=False).assemble()),
+        ]
+    programs.append(("sys_enter", on_announcement(maps, kernel, secret, namespace_inode).assemble()))
+    return partial(_load, programs, partial(on_attempt, maps, kernel, at_entry=True))
+
+
+def _load(programs: Iterable[tuple[str, bytes]], attempt_at_entry: Callable[[], Assembler]) -> list[int]:
     links: list[int] = []
     with ExitStack() as undo:
 
-        def attach(tracepoint: str, code: Assembler) -> None:
-            program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, code.assemble(), name=tracepoint[-15:])
+        def attach(tracepoint: str, code: bytes) -> None:
+            program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, code, name=tracepoint[-15:])
             try:
                 links.append(bpf.open_raw_tracepoint(tracepoint, program))
             finally:
                 os.close(program)
             undo.callback(os.close, links[-1])
 
-        attach("sched_process_fork", on_fork(maps, kernel, namespace_inode))
-        attach("sched_process_exit", on_exit(maps, kernel))
-        if execs:
-            attach("sched_process_exec", on_exec(maps, kernel))
+        for tracepoint, code in programs:
             try:
-                attach("sched_prepare_exec", on_attempt(maps, kernel, at_entry=False))
+                attach(tracepoint, code)
             except FileNotFoundError:
-                attach("sys_enter", on_attempt(maps, kernel, at_entry=True))
-        attach("sys_enter", on_announcement(maps, kernel, secret, namespace_inode))
+                if tracepoint != "sched_prepare_exec":
+                    raise
+                attach("sys_enter", attempt_at_entry().assemble())
         undo.pop_all()
     return links

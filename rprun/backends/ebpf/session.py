@@ -7,16 +7,19 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import threading
 from contextlib import ExitStack
-from errno import EAGAIN
 from functools import partial
+from time import time_ns
 
-from rprun.backends.ebpf import call_program, layout, process_programs
+from rprun.backends.ebpf import process_programs
 from rprun.backends.ebpf.call_decode import CallDecoder
+from rprun.backends.ebpf.call_parts import Part
+from rprun.backends.ebpf.call_program import CallPrograms
 from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.layout import Kind, Lost
+from rprun.backends.ebpf.loading import Loading
 from rprun.backends.ebpf.maps import RING_SIZE, Maps
+from rprun.backends.ebpf.open_files import OpenFiles
 from rprun.backends.ebpf.process_decode import ProcessDecoder
 from rprun.linux import token
 from rprun.linux.timer import since_epoch
@@ -36,50 +39,19 @@ LOST = {
 """The counter of each category."""
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
 _CALL = Kind.CALL.to_bytes(4, sys.byteorder)
+_FOUND = Kind.FOUND.to_bytes(4, sys.byteorder)
+_CLOSED = Kind.CLOSED.to_bytes(4, sys.byteorder)
 _EXIT = Kind.EXIT.to_bytes(4, sys.byteorder)
 
 
-class _Loading:
-    """Programs that another thread loads.
+def _make_maps(made: list[Maps], ring_size: int) -> list[int]:
+    made.append(Maps(ring_size))
+    return []
 
-    Raises:
-        OSError: EAGAIN: no more threads.
-    """
 
-    def __init__(self, load: Callable[[], list[int]]) -> None:
-        self._load = load
-        self._links: list[int] = []
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="rprun-loading")
-        try:
-            self._thread.start()
-        except RuntimeError as error:
-            raise OSError(EAGAIN, os.strerror(EAGAIN)) from error
-
-    def _run(self) -> None:
-        try:
-            self._links = self._load()
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            self._failure = error
-
-    def links(self) -> list[int]:
-        """Wait for them; the caller closes them.
-
-        Raises:
-            Exception: what kept them from being loaded.
-        """
-        self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        links, self._links = self._links, []
-        return links
-
-    def close(self) -> None:
-        """Close them if nobody has taken them."""
-        self._thread.join()
-        for link in self._links:
-            os.close(link)
-        self._links = []
+def _close_all(made: list[Maps]) -> None:
+    for maps in made:
+        maps.close()
 
 
 class Session:
@@ -91,12 +63,15 @@ class Session:
         token: what that process is to tell, by `rprun.linux.token.tell`.
     """
 
-    def __init__(self, categories: Collection[EventCategory], ring_size: int = RING_SIZE) -> None:
+    def __init__(
+        self, categories: Collection[EventCategory], ring_size: int = RING_SIZE, *, in_background: bool = False
+    ) -> None:
         """Load the programs and attach them.
 
         Args:
             categories: what they are to see.
             ring_size: bytes for records on their way, as for `Maps`.
+            in_background: return at once; `wait` comes before all else, then, and may raise what is said here.
 
         Raises:
             OSError: EPERM without privilege; ENOENT where the kernel does not describe its structures; EMFILE; and
@@ -108,29 +83,67 @@ class Session:
         # The tree is followed for whatever is observed, but another backend may be the one that tells of it.
         self._tells_processes = EventCategory.PROCESS in categories
         self._counters = {category: index for category, index in LOST.items() if category in categories}
-        self.restart()
-        kernel = Kernel.here()
         namespace = os.stat("/proc/self/ns/pid").st_ino
         with ExitStack() as opened:
-            self._maps = Maps(ring_size)
-            opened.callback(self._maps.close)
+            # Their memory takes the kernel about as long as it takes this thread to read how its structures are.
+            made: list[Maps] = []
+            opened.callback(_close_all, made)
+            making = Loading(partial(_make_maps, made, ring_size))
+            opened.callback(making.close)
+            kernel = Kernel.here()
+            making.links()
+            self._maps = made[0]
+            self.restart()
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
-            # Half of the time goes into either, all of it in the kernel's verifier, which can do both at once.
+            # All the time goes into the kernel's verifier, which does several programs at once, and this thread's work
+            # meanwhile. The two halves take about as long.
+            self._loading: list[Loading] = []
+            halves: list[Callable[[], list[int]]] = []
             calls = _CALLS.intersection(categories)
-            loading = _Loading(partial(call_program.load, self._maps, kernel, calls) if calls else list)
-            opened.callback(loading.close)
-            links = process_programs.load(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
-            self._announcement.callback(os.close, links.pop())
-            for link in links:
-                self._programs.callback(os.close, link)
-            for link in loading.links():
-                self._programs.callback(os.close, link)
+            self._of_calls = CallPrograms(self._maps, kernel, calls) if calls else None
+            if self._of_calls is not None:
+                opened.callback(self._of_calls.close)
+                halves.append(partial(self._load_calls, Part.PEERS, Part.COUNTS))
+            load = process_programs.prepare(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
+            halves.append(partial(self._load_calls, Part.PATHS, behind=load))
+            for half in halves:
+                self._loading.append(Loading(half))
+                opened.callback(self._loading[-1].close)
+            if not in_background:
+                self.wait()
             self._opened = opened.pop_all()
+
+    def wait(self) -> None:
+        """Wait until the programs are attached. A second call does nothing.
+
+        Raises:
+            OSError: as the constructor. `close` is due then, too.
+        """
+        loading, self._loading = self._loading, []
+        if not loading:
+            return
+        *others, last = loading
+        links = last.links()
+        self._announcement.callback(os.close, links.pop())
+        for link in links:
+            self._programs.callback(os.close, link)
+        for each in others:
+            each.links()
+        if self._of_calls is not None:
+            for link in self._of_calls.attach():
+                self._programs.callback(os.close, link)
+
+    def _load_calls(self, *parts: Part, behind: Callable[[], list[int]] = list) -> list[int]:
+        """Load programs of calls, and then others; return links of these."""
+        if self._of_calls is not None:
+            self._of_calls.load(*parts)
+        return behind()
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
-        self._processes, self._calls = ProcessDecoder(), CallDecoder()
+        self._files = OpenFiles(self._maps.take_descriptor)
+        self._processes, self._calls = ProcessDecoder(), CallDecoder(self._files)
 
     def fileno(self) -> int:
         """Return the ring's descriptor, readable while there are records; not to be waited for edge-triggered."""
@@ -146,14 +159,19 @@ class Session:
         offset = since_epoch()
         records = self._maps.ring.take(limit)
         for record in records:
-            if record[:4] == _CALL:
+            kind = record[:4]
+            if kind == _CALL:
                 events += self._calls.decode(record, offset)
+            elif kind == _CLOSED:
+                events += self._calls.closed(record, offset)
+            elif kind == _FOUND:
+                self._calls.found(record, offset)
             else:
                 found = self._processes.decode(record, offset)
                 if self._tells_processes:
                     events += found
-                if record[:4] == _EXIT:
-                    self._calls.forget(layout.HEADER.unpack_from(record)[3])
+                if kind == _EXIT:
+                    events += self._calls.ended(record, offset)
         return events, len(records)
 
     def newly_lost(self) -> dict[EventCategory, int]:
@@ -161,6 +179,10 @@ class Session:
         before, self._lost = self._lost, self._maps.read_lost()
         counts = {category: self._lost[index] - before[index] for category, index in self._counters.items()}
         return {category: count for category, count in counts.items() if count}
+
+    def take_left(self) -> list[Event]:
+        """Return the events of what is left once it is detached and all records have been taken."""
+        return self._files.left_open(time_ns())
 
     def detach(self) -> None:
         """See nothing any more; what has been seen stays there to be taken. A second call does nothing."""

@@ -11,6 +11,7 @@ import os
 import socket
 from select import POLLIN, poll
 
+from rprun.backends.interface import REMEDY
 from rprun.interpreter import start_child
 from rprun.linux import memory, pidfd, seccomp, syscalls
 from rprun.linux.listener import FAILED, install_and_send
@@ -151,9 +152,6 @@ def answer(category: EventCategory) -> tuple[CapabilitySupport, str]:
         return judge(found(), category)
     except OSError as error:
         return CapabilitySupport.UNAVAILABLE, f"it could not be tried out: {error.strerror}; {REMEDY}"
-
-
-REMEDY = "try again with more processes and descriptors allowed (ulimit -u, ulimit -n)"
 
 
 def judge(found: Answer, category: EventCategory) -> tuple[CapabilitySupport, str]:

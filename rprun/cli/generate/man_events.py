@@ -182,7 +182,10 @@ is its exit status, or the negative number of the signal that ended it; null if 
 Seen are the calls that open, make, remove, rename and link, and those that change size, mode and owner, also where they
 fail; not those that look
 .Pq Xr stat 2 ,
-read, write, map or close.
+read or map.
+What is written, and that a file is closed, is seen by
+.Ql ebpf
+alone.
 .Bl -tag -width Ds
 .It Cm file-open
 .Ql path
@@ -212,7 +215,51 @@ and
 The
 .Ql from
 of a symbolic link is its text, as it was given.
+.It Cm file-write
+Through a descriptor that has been closed since, a process has written
+.Ql byte_count
+bytes to
+.Ql path :
+the sum of what
+.Xr write 2
+and the like,
+.Xr sendfile 2 ,
+.Xr splice 2
+and
+.Xr copy_file_range 2
+have returned.
+It comes right before the
+.Cm file-close
+of that descriptor, unless nothing was written.
+What has been written to a file that is open still when observation ends is told too, without a
+.Cm file-close .
+.It Cm file-close
+A process has closed a descriptor of
+.Ql path ,
+which is as it was given when that process opened it.
 .El
+.Pp
+Each
+.Cm file-write ,
+.Cm file-close
+and
+.Cm net-close
+is about one process and one descriptor.
+It comes when the process closes that by
+.Xr close 2 ,
+or
+.Xr dup2 2
+puts another one in its place; when the process has ended, after its
+.Cm descendant-exited ;
+or, after a
+.Xr close_range 2
+or an exec, when something else is written, opened or connected under its number, at the latest with the end of the
+process.
+A descriptor that the process has not opened itself, but inherited, duplicated or received, is told of only if that
+process has written to it, or sent or received through it;
+.Ql path
+is then the file's name as it was at the first write.
+Such a pipe or FIFO is no file here.
 .Ss Network
 Each has
 .Ql family ,
@@ -260,6 +307,32 @@ Of an attempt, or one that failed, it is not known whose: address, port and path
 .It Cm net-send
 A message is to be sent to this peer, named with it.
 What is sent to the peer of a connected socket is no event.
+.It Cm net-close
+A process has closed a descriptor of a socket through which it had sent
+.Ql bytes_sent
+and received
+.Ql bytes_received
+bytes: the sums of what
+.Xr send 2 ,
+.Xr recv 2 ,
+.Xr write 2 ,
+.Xr read 2
+and the like have returned.
+What was only looked at
+.Pq Dv MSG_PEEK
+was not received.
+The address is the peer that the last
+.Cm net-connect
+or
+.Cm net-accept
+named; without one the socket's own, if
+.Cm net-listen
+or
+.Cm net-bind
+named it; else the peer that the kernel knows, or null.
+When it comes, and of which descriptors, is as for
+.Cm file-close .
+A socket that is open still when observation ends has none.
 .El
 .Ss Any category
 .Bl -tag -width Ds
@@ -286,7 +359,7 @@ Those of another backend are counted together: its
 is one of those that this backend observes, and they may have been of any.
 .El
 .Pp
-The JSON Schema of an event, with the kinds of the other categories as they are planned, is
+The JSON Schema of an event is
 .Pa rprun/observe/event.schema.json
 in the package.
 """

@@ -1,0 +1,176 @@
+"""What the programs keep of each descriptor of the tree: which file it is, and how much has gone through it.
+
+Some facts about it:
+
+- An element of `maps.descriptors` is of one process and one descriptor. What a child inherits, or what dup(2) makes,
+  has an element of its own once something is written to it, so that bytes are counted for who has written them.
+- There is no place in the kernel where a descriptor's end can be seen by a tracepoint, but close(2) and dup2(2) over it
+  are calls. What close_range(2), an exec or the end of a process closes is told when the process ends, or as soon as
+  the number is another file's: so the element says which file it is.
+- The address of a struct file is that of another one right after a close: the number of its inode has to be the same
+  too. Those of pipes, sockets and memory are all different (get_next_ino, fs/inode.c), and of a file with a path the
+  path stays what it was.
+- Two threads may see at the same moment that an element is over, one that closes and one that opens, and tell of it
+  both: the time in the records is the same. Of two that are the same the second one is passed over by who reads them.
+- Where the ring has no room, the record by which a descriptor has become known may be missing while that of its close
+  is not. Therefore an element, and the record of its close, say since when it is about this file: what is known of the
+  number from before is about another one.
+- At the end of close(2) another thread may have got the same number for something new. If the descriptor is the file
+  that the element is about, that is not the one that has been closed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+from rprun.backends.ebpf import layout
+from rprun.backends.ebpf.call_frame import CLOSED, ELEMENT, FD, FILE, KEY, VALUE
+from rprun.backends.ebpf.common import new_label, read_kernel
+from rprun.backends.ebpf.layout import Kind, Lost
+from rprun.backends.ebpf.walk import load_file
+from rprun.linux.bpf_assembler import R0, R1, R2, R3, R4, R8, R10, Assembler, Helper
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rprun.backends.ebpf.kernel import Kernel
+    from rprun.backends.ebpf.maps import Maps
+
+_RECORD_SIZE = layout.HEADER_SIZE + layout.CLOSED.size
+
+
+def identify(code: Assembler, kernel: Kernel) -> None:
+    """Put what tells the struct file at R0 from all others at `FILE`, and into R0."""
+    code.store(R10, FILE, R0)
+    read_kernel(code, R1, R0, kernel.file_f_inode)
+    read_kernel(code, R0, R1, kernel.inode_i_ino)
+    code.shift_left(R0, 32)
+    code.load(R1, R10, FILE)
+    code.add(R0, R1)
+    code.store(R10, FILE, R0)
+
+
+def find(code: Assembler, maps: Maps, missing: str) -> None:
+    """Put the key of the descriptor at `FD` at `KEY`, and its element's address at `ELEMENT`; go to a label without."""
+    code.load(R1, R8, layout.TGID_AT, size=4)
+    code.store(R10, KEY, R1, size=4)
+    code.load(R1, R10, FD)
+    code.store(R10, KEY + 4, R1, size=4)
+    _point_to_key(code, maps)
+    code.call(Helper.map_lookup_elem)
+    code.jump_if_equal(R0, 0, missing)
+    code.store(R10, ELEMENT, R0)
+
+
+def put(code: Assembler, maps: Maps, category: Lost, full: str) -> None:
+    """Make the descriptor of `KEY` an element about the file at `FILE`, its counters as they are at `VALUE`."""
+    code.load(R1, R10, FILE)
+    code.store(R10, VALUE + layout.FILE_AT, R1)
+    code.move(R1, int(category))
+    code.store(R10, VALUE + layout.CATEGORY_AT, R1)
+    code.load(R1, R8, layout.TIME_AT)
+    code.store(R10, VALUE + layout.SINCE_AT, R1)
+    _point_to_key(code, maps)
+    code.move(R3, R10)
+    code.add(R3, VALUE)
+    code.move(R4, 0)
+    code.call(Helper.map_update_elem)
+    code.jump_if_not_equal(R0, 0, full)
+
+
+def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
+    """Have an element about the descriptor at `FD`, which is the file at `FILE`; one about another file is told of.
+
+    Args:
+        code: the program.
+        maps: where it is.
+        category: of the call.
+        is_new: the descriptor has just been opened: whatever the element is about, it is over.
+    """
+    missing, full, done = map(new_label, ("missing", "full", "kept"))
+    find(code, maps, missing)
+    if not is_new:
+        code.load(R1, R0, layout.FILE_AT)
+        code.load(R2, R10, FILE)
+        code.jump_if_equal(R1, R2, done)
+    emit_closed(code, maps)
+    code.label(missing)
+    for at in (layout.SENT_AT, layout.RECEIVED_AT):
+        code.move(R1, 0)
+        code.store(R10, VALUE + at, R1)
+    put(code, maps, category, full)
+    code.jump(done)
+    code.label(full)
+    code.map_value(R1, maps.lost.fd, 8 * category)
+    code.move(R2, 1)
+    code.atomic_add(R1, 0, R2)
+    code.label(done)
+
+
+def close(code: Assembler, maps: Maps, kernel: Kernel, out: str) -> None:
+    """Tell of the descriptor at `FD` that a call has closed, and forget it; go to a label where nothing is known."""
+    gone = new_label("gone")
+    find(code, maps, out)
+    code.load(R1, R10, FD)
+    load_file(code, kernel, R1, gone)
+    identify(code, kernel)
+    code.load(R1, R10, ELEMENT)
+    code.load(R1, R1, layout.FILE_AT)
+    code.jump_if_equal(R0, R1, out)
+    code.label(gone)
+    emit_closed(code, maps)
+    # Meanwhile another thread may have opened something, told of this too, and put an element of its own here.
+    find(code, maps, out)
+    code.load(R1, R0, layout.SINCE_AT)
+    code.load(R2, R10, CLOSED + layout.HEADER_SIZE + 32)
+    code.jump_if_not_equal(R1, R2, out)
+    forget(code, maps)
+    code.jump(out)
+
+
+def forget(code: Assembler, maps: Maps) -> None:
+    """Take the element of `KEY` out."""
+    _point_to_key(code, maps)
+    code.call(Helper.map_delete_elem)
+
+
+def emit_closed(code: Assembler, maps: Maps) -> None:
+    """Give the ring a CLOSED record of the element at `ELEMENT`. It is put together on the stack."""
+    told, network = new_label("told"), new_label("network")
+    code.move(R1, int(Kind.CLOSED))
+    code.store(R10, CLOSED, R1, size=4)
+    for at, size in ((layout.TID_AT, 4), (layout.TGID_AT, 4), (layout.PID_AT, 4), (layout.TIME_AT, 8)):
+        code.load(R1, R8, at, size=size)
+        code.store(R10, CLOSED + at, R1, size=size)
+    code.load(R1, R10, FD)
+    code.move32(R1, R1)
+    code.store(R10, CLOSED + layout.HEADER_SIZE, R1)
+    code.load(R2, R10, ELEMENT)
+    for at, member in ((8, layout.SENT_AT), (16, layout.RECEIVED_AT), (24, layout.CATEGORY_AT), (32, layout.SINCE_AT)):
+        code.load(R1, R2, member)
+        code.store(R10, CLOSED + layout.HEADER_SIZE + at, R1)
+    code.map_address(R1, maps.ring.fileno())
+    code.move(R2, R10)
+    code.add(R2, CLOSED)
+    code.move(R3, _RECORD_SIZE)
+    code.move(R4, 0)
+    code.call(Helper.ringbuf_output)
+    code.jump_if_equal(R0, 0, told)
+    code.load(R1, R10, ELEMENT)
+    code.load(R3, R1, layout.CATEGORY_AT)
+    code.move(R2, 1)
+    code.jump_if_equal(R3, int(Lost.NETWORK), network)
+    code.map_value(R1, maps.lost.fd, 8 * Lost.FILE)
+    code.atomic_add(R1, 0, R2)
+    code.jump(told)
+    code.label(network)
+    code.map_value(R1, maps.lost.fd, 8 * Lost.NETWORK)
+    code.atomic_add(R1, 0, R2)
+    code.label(told)
+
+
+def _point_to_key(code: Assembler, maps: Maps) -> None:
+    code.map_address(R1, maps.descriptors.fd)
+    code.move(R2, R10)
+    code.add(R2, KEY)

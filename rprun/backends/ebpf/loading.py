@@ -1,0 +1,63 @@
+"""Loading programs on a thread of its own: the kernel takes a while to verify them, and this process need not wait."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import os
+import threading
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
+from errno import EAGAIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Loading:
+    """Programs that another thread loads.
+
+    Raises:
+        OSError: EAGAIN: no more threads.
+    """
+
+    def __init__(self, load: Callable[[], list[int]]) -> None:
+        self._load = load
+        self._links: list[int] = []
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="rprun-loading")
+        # No signal of this process is that thread's.
+        before = pthread_sigmask(SIG_BLOCK, valid_signals())
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise OSError(EAGAIN, os.strerror(EAGAIN)) from error
+        finally:
+            pthread_sigmask(SIG_SETMASK, before)
+
+    def _run(self) -> None:
+        try:
+            self._links = self._load()
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            self._failure = error
+
+    def links(self) -> list[int]:
+        """Wait for them; the caller closes them.
+
+        Raises:
+            Exception: what kept them from being loaded.
+        """
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        links, self._links = self._links, []
+        return links
+
+    def close(self) -> None:
+        """Close them if nobody has taken them."""
+        self._thread.join()
+        for link in self._links:
+            os.close(link)
+        self._links = []

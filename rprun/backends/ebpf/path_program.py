@@ -1,0 +1,58 @@
+"""The program for calls that are about paths, and for io_uring_setup."""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+from rprun.backends.ebpf import plans
+from rprun.backends.ebpf.call_frame import FD
+from rprun.backends.ebpf.call_parts import take_over
+from rprun.backends.ebpf.call_paths import append_place, read_how
+from rprun.backends.ebpf.common import emit, end, new_label
+from rprun.backends.ebpf.descriptors import identify, keep
+from rprun.backends.ebpf.layout import Lost
+from rprun.backends.ebpf.plans import What
+from rprun.backends.ebpf.walk import load_file
+from rprun.linux.bpf_assembler import R1, R6, R9, R10, Assembler
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rprun.backends.ebpf.kernel import Kernel
+    from rprun.backends.ebpf.maps import Maps
+
+
+def assemble(maps: Maps, kernel: Kernel, table: int) -> bytes:
+    """Return the program; the arguments are those of `call_program.assemble`."""
+    code = Assembler()
+    take_over(code, maps, table)
+    code.load(R1, R9, plans.WHAT_AT, size=1)
+    code.jump_if_not_equal(R1, What.RING, "paths")
+    code.load(R1, R6, 8)
+    code.jump_if_less_signed(R1, 0, "out")
+    code.jump("captured")
+    code.label("paths")
+    _keep_opened(code, maps, kernel)
+    read_how(code)
+    for slot in range(2):
+        append_place(code, kernel, slot)
+    code.label("captured")
+    emit(code, maps, Lost.FILE)
+    code.label("out")
+    end(code)
+    return code.assemble()
+
+
+def _keep_opened(code: Assembler, maps: Maps, kernel: Kernel) -> None:
+    """Have the descriptor known from now on that a call has opened."""
+    done = new_label("not opened")
+    code.load(R1, R9, plans.OPENS_AT, size=1)
+    code.jump_if_equal(R1, 0, done)
+    code.load(R1, R6, 8)
+    code.jump_if_less_signed(R1, 0, done)
+    code.store(R10, FD, R1)
+    load_file(code, kernel, R1, done)
+    identify(code, kernel)
+    keep(code, maps, Lost.FILE, is_new=True)
+    code.label(done)
