@@ -136,6 +136,9 @@ class Run:
             self._observation.prepare(self.launch)
         # A group of its own can be asked to end, but ^C is not heard in it: so not where somebody may type one.
         own_group = self._writes or (self._limits is not None and rows[0].kind != streams.TTY)
+        if signals is not None:
+            # As soon as the command is there, it may have said so, and somebody may type ^C at it.
+            signals.attach(self)
         size = self._size or _size_of(rows) or DEFAULT_SIZE
         execution.start(kinds, size=size, reads_stdin=not self._writes, own_group=own_group)
         if self._emitter is not None:
@@ -147,8 +150,6 @@ class Run:
             self._limits.start()
         if execution.terminal is not None and _size_of(rows) is not None:
             self._follow_size(rows, _size_of(rows))
-        if signals is not None:
-            signals.attach(self)
 
     def _places(self, rows: Rows) -> dict[int, Place]:
         if self._events is None:

@@ -4,9 +4,9 @@ Some facts about pywinpty 3.1 (its Python source, and that of winpty-rs) and how
 
 - `read` gives text: what is no UTF-8, or cut at the end of a block, is U+FFFD by then, and NULs are gone. Nothing can
   bring that back; the man page says it.
-- At the end `read` gives nothing, again and again, and raises nothing; a block of nothing but NULs gives nothing too.
-  So the end is several such answers to reads that all began after the process had ended. `iseof` is not asked: it has
-  been seen to hang.
+- At the end `read` gives nothing, again and again at full speed, and raises nothing; a block of nothing but NULs gives
+  nothing too. So the end is a great many such answers to reads that all began after the process had ended. `iseof` is
+  not asked: it has been seen to hang.
 - The process's handle and exit status are asked of the system: `get_exitstatus` takes 259 for "still runs".
 - `PTY()` puts handles of the console in the place of this process's standard handles, and changes its console's modes.
   It is needed: a child gets those handles, past the pseudo console, if they are redirected. So both are put back, but
@@ -40,14 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # Empty reads after the process's end that are the end of the output: more than one, for a block of NULs.
-END_SIGNS = 3
+END_SIGNS = 1000
 # Seconds between two reads that gave nothing while the process runs. Its end cuts them short.
 PAUSE = 0.01
 # Characters of one `write`: as UTF-8 they are fewer bytes than it writes at once.
 PIECE = 1024
-
-# Those that had better not be let go of.
-_kept: list[winpty.PTY] = []
 
 
 class Terminal:
@@ -99,7 +96,7 @@ class Terminal:
             try:
                 pty.spawn(f'"{path}"', line[rest[0][0] :] if rest else None, directory, block)
             except winpty.WinptyError as error:
-                _kept.append(pty)
+                _keep(pty)
                 raise NotExecutable(f"cannot run {name}: {error} (is it an executable file?)") from error
         finally:
             console.set_standard_handles(handles)
@@ -156,7 +153,7 @@ class Terminal:
         """Have a read that waits return: the rest of the output is not waited for."""
         pty, self._pty = self._pty, None
         if pty is not None:
-            _kept.append(pty)
+            _keep(pty)
             try:
                 pty.cancel_io()
             except winpty.WinptyError:
@@ -178,3 +175,12 @@ class Terminal:
 def text_to_bytes(text: str) -> bytes:
     """Return text as UTF-8: halves of a pair of surrogates are put together, and a lone one is U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
+def _keep(pty: winpty.PTY) -> None:
+    """Never let go of it, not even when the interpreter ends: what a thread holds that does not end stays."""
+    threading.Thread(target=_hold, args=(pty,), name="rprun-kept", daemon=True).start()
+
+
+def _hold(_pty: winpty.PTY) -> None:
+    threading.Event().wait()
