@@ -1,4 +1,4 @@
-"""pywinpty's own `PtyProcess` on top of the stand-in does what it is known to do: the stand-in is what it takes it for."""
+"""pywinpty's own `PtyProcess` on top of the stand-in does what it is known to do: the stand-in is like its module."""
 
 from __future__ import annotations
 
