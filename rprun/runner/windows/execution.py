@@ -134,11 +134,12 @@ class Execution:
             self._own_group = own_group
             self._process = self._start_on_pipes(path, line, kinds)
         self.pid = self._process.pid
+        # Whoever has seen output may type, and means the command.
+        if self._feed is not None:
+            self._feed.start()
         for pump in self.pumps:
             pump.note = self._noted
             pump.start()
-        if self._feed is not None:
-            self._feed.start()
         threading.Thread(target=self._wait, args=(self._process,), name="rprun-wait", daemon=True).start()
 
     def _variables(self) -> dict[str, str] | None:

@@ -139,7 +139,9 @@ class Run:
         if signals is not None:
             # As soon as the command is there, it may have said so, and somebody may type ^C at it.
             signals.attach(self)
-        size = self._size or _size_of(rows) or DEFAULT_SIZE
+        # Before the start: a change from then on is one to follow.
+        theirs = _size_of(rows)
+        size = self._size or theirs or DEFAULT_SIZE
         execution.start(kinds, size=size, reads_stdin=not self._writes, own_group=own_group)
         if self._emitter is not None:
             self._emitter.emit("started", execution.pid)
@@ -148,8 +150,8 @@ class Run:
             self._observation.attach(execution.pid)
         if self._limits is not None:
             self._limits.start()
-        if execution.terminal is not None and _size_of(rows) is not None:
-            self._follow_size(rows, _size_of(rows))
+        if execution.terminal is not None and theirs is not None:
+            self._follow_size(rows, theirs)
 
     def _places(self, rows: Rows) -> dict[int, Place]:
         if self._events is None:
