@@ -97,7 +97,7 @@ def test_the_size_is_followed(console: Console) -> None:
 def test_events_have_lines_of_their_own(console: Console) -> None:
     """Where events and output share the console, no line is cut, and each begins at its left."""
     with console.start("--json", "--", "sh", "-c", "printf half; sleep 0.2; echo ' whole'") as process:
-        seen = read_until(console.master, b'"exited"') + read_until(console.master, b"\n")
+        seen = read_until(console.master, b'"exit_code":0}')
         assert process.wait(PATIENCE) == 0
     lines = seen.decode().replace("\r\n", "\n").splitlines()
     assert [json.loads(line)["kind"] for line in lines if line.startswith("{")] == ["started", "exited"]
