@@ -138,7 +138,7 @@ def test_a_held_pipe_is_left() -> None:
 def test_interrupts_are_the_commands() -> None:
     """^C in a console that both share ends whom it ends, and rprun is there to say how it went."""
     with start_as_windows(
-        "cli", "--pipe", "--", "sh", "-c", "trap 'exit 5' INT; echo ready; read x", stdin=-1
+        "cli", "--pipe", "--", "sh", "-c", "trap 'exit 5' INT; echo ready; while :; do sleep 0.02; done", stdin=-1
     ) as process:
         assert process.stdout is not None
         read_until(process.stdout.fileno(), b"ready\n")

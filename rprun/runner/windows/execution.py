@@ -134,6 +134,9 @@ class Execution:
             self._own_group = own_group
             self._process = self._start_on_pipes(path, line, kinds)
         self.pid = self._process.pid
+
+    def carry(self) -> None:
+        """Begin to carry bytes, and to wait for the command's end."""
         # Whoever has seen output may type, and means the command.
         if self._feed is not None:
             self._feed.start()

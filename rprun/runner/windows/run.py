@@ -148,6 +148,7 @@ class Run:
             self._end_is_owed = True
         if self._observation is not None:
             self._observation.attach(execution.pid)
+        execution.carry()
         if self._limits is not None:
             self._limits.start()
         if execution.terminal is not None and theirs is not None:

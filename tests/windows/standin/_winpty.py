@@ -27,6 +27,7 @@ import codecs
 import fcntl
 import os
 import queue
+import re
 import struct
 import subprocess
 import termios
@@ -166,12 +167,15 @@ class PTY:
         """Type text; the number of bytes that have been taken."""
         data = to_write.encode()
         if self._release >= 0:
+            # Keys that come before the answer wait for the child.
             self._typed += to_write
-            if self._typed.startswith("\x1b[") and self._typed.endswith("R"):
-                os.write(self._release, b"\n")
-                os.close(self._release)
-                self._release = -1
-            return len(data)
+            keys, answers = re.subn(r"\x1b\[\d+;\d+R", "", self._typed, count=1)
+            if not answers:
+                return len(data)
+            os.write(self._release, b"\n")
+            os.close(self._release)
+            self._release = -1
+            data = keys.encode()
         rest = data
         while rest:
             try:
