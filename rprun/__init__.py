@@ -20,8 +20,6 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sys
-
     from rprun.errors import NotExecutable, NotFound, RprunError, UsageError
     from rprun.observe.capabilities import CategoryCapability, ObserverCapabilities
     from rprun.observe.categories import CapabilitySupport, EventCategory
@@ -29,9 +27,7 @@ if TYPE_CHECKING:
     from rprun.observe.events import ObserverEvent
     from rprun.observe.kinds import ObserverEventKind
     from rprun.observe.subscriber import ObserverSubscriber
-
-    if sys.platform != "win32":
-        from rprun.runner.process import CAPTURE, Process, run
+    from rprun.runner.process import CAPTURE, Process, run
 
 __all__ = [
     "CAPTURE",

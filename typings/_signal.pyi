@@ -1,6 +1,6 @@
 """The built-in module behind `signal`: the same names without the enums, whose import costs 4 ms.
 
-POSIX names are declared for every platform: what uses them is checked for POSIX only.
+Names of every system are declared for all: what uses them is checked for that system only.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,6 +13,7 @@ SIG_DFL: int
 SIG_IGN: int
 SIGABRT: int
 SIGALRM: int
+SIGBREAK: int
 SIGCHLD: int
 SIGCONT: int
 SIGHUP: int

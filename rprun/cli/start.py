@@ -1,4 +1,4 @@
-"""Where the command line hands over to the run, on the platforms that have one.
+"""Where the command line hands over to the run of this platform.
 
 This module is on the start-up path.
 """
@@ -6,8 +6,6 @@ This module is on the start-up path.
 from __future__ import annotations
 
 import sys
-
-from rprun.errors import RprunError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ def start(options: RunOptions) -> int:
     """Run the command; return the exit status, or die as the command died.
 
     Raises:
-        RprunError: rprun itself failed, this platform has no transport, or a backend that was asked for sees nothing.
+        RprunError: rprun itself failed, or a backend that was asked for sees nothing.
     """
     if options.observe:
         from rprun.backends.registry import expect_run
@@ -30,8 +28,9 @@ def start(options: RunOptions) -> int:
 
         backends = dict(options.backends)
         ObserverCapabilities.negotiate(backends).require_backends(backends)
-    if sys.platform != "win32":
+    if sys.platform == "win32":
+        from rprun.runner.windows.session import run
+    else:
         from rprun.runner.session import run
 
-        return run(options)
-    raise RprunError("cannot run commands on Windows: this version has no transport for it (use Linux or macOS)")
+    return run(options)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import sys
-
-assert sys.platform != "win32"
-
-from _signal import SIGCONT, SIGKILL
 from time import monotonic
+
+if sys.platform == "win32":
+    # No signals there, but steps: the run knows what is meant by them.
+    SIGCONT, SIGKILL = 0, 9
+else:
+    from _signal import SIGCONT, SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from rprun.runner.loop import Loop
+    if sys.platform == "win32":
+        from rprun.runner.windows.loop import Loop
+    else:
+        from rprun.runner.loop import Loop
 
 # Between one SIGKILL of the tree and the look at whether somebody was forked in between, in seconds.
 KILL_AGAIN = 0.05

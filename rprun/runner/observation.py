@@ -6,16 +6,25 @@ Imported only when more than the command's own start and end is observed.
 from __future__ import annotations
 
 import sys
-
-assert sys.platform != "win32"
-
 from functools import partial
 from time import monotonic
 
 from rprun.backends.registry import for_run
-from rprun.runner.loop import READ
 
 TYPE_CHECKING = False
+if sys.platform == "win32":
+    from rprun.runner.windows.loop import READ
+
+    if TYPE_CHECKING:
+        from rprun.runner.windows.loop import Loop
+        from rprun.transport.windows.launch import Launch
+else:
+    from rprun.runner.loop import READ
+
+    if TYPE_CHECKING:
+        from rprun.runner.loop import Loop
+        from rprun.transport.command import Launch
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -23,8 +32,6 @@ if TYPE_CHECKING:
     from rprun.observe.capabilities import CategoryCapability
     from rprun.observe.categories import EventCategory
     from rprun.observe.emitter import Emitter
-    from rprun.runner.loop import Loop
-    from rprun.transport.command import Launch
 
 # Events in a row before the loop looks at the command's bytes again.
 _BURST = 256

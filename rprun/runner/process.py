@@ -8,18 +8,30 @@ This module is on the start-up path.
 
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"
-
 import os
-from _signal import SIGINT, SIGKILL, SIGTERM, valid_signals
+import sys
+from _signal import SIGINT, SIGTERM, valid_signals
 
 from rprun.errors import UsageError
-from rprun.runner.run import Run
-from rprun.transport.command import Launch
 
 TYPE_CHECKING = False
+if sys.platform == "win32":
+    from rprun.runner.windows.run import Run
+    from rprun.transport.windows.launch import Launch
+
+    if TYPE_CHECKING:
+        from rprun.runner.windows.signals import Signals
+        from rprun.runner.windows.threaded import RelayThread
+        from rprun.transport.windows.streams import Rows
+else:
+    from rprun.runner.run import Run
+    from rprun.transport.command import Launch
+
+    if TYPE_CHECKING:
+        from rprun.runner.run import Rows
+        from rprun.runner.signals import Signals
+        from rprun.runner.threaded import RelayThread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
@@ -27,9 +39,6 @@ if TYPE_CHECKING:
 
     from rprun.observe.config import ObserverConfig
     from rprun.observe.subscriber import ObserverSubscriber
-    from rprun.runner.run import Rows
-    from rprun.runner.signals import Signals
-    from rprun.runner.threaded import RelayThread
 
 
 class _Capture:
@@ -156,7 +165,10 @@ class Process:
             NotFound, NotExecutable, RprunError: it could not be started.
             UsageError: it has been started before.
         """
-        from rprun.runner.threaded import RelayThread
+        if sys.platform == "win32":
+            from rprun.runner.windows.threaded import RelayThread
+        else:
+            from rprun.runner.threaded import RelayThread
 
         if self._relay is not None:
             raise UsageError("a process can be started once (make a new one)")
@@ -304,8 +316,8 @@ class Process:
         self._running().terminate()
 
     def kill(self) -> None:
-        """Send SIGKILL to the command."""
-        self.send_signal(SIGKILL)
+        """End the command at once: by SIGKILL, or what there is in its place."""
+        self._running().kill()
 
     def close(self) -> None:
         """Kill the command if it still runs, and let go of everything; safe to call twice."""

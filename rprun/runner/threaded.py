@@ -12,6 +12,7 @@ assert sys.platform != "win32"
 
 import os
 import threading
+from _signal import SIGKILL
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -219,16 +220,18 @@ class RelayThread:
         if execution is not None:
             self.post(lambda: execution.order(f"signal {int(number)}"))
 
+    def kill(self) -> None:
+        """Send SIGKILL to the command."""
+        self.send_signal(SIGKILL)
+
     def terminate(self) -> None:
         """Begin to end the tree."""
         self.post(self._run.end_tree)
 
     def close(self) -> None:
         """Kill the command if it runs; return when everything has been let go of."""
-        from _signal import SIGKILL
-
         if not self.ended.is_set():
-            self.send_signal(SIGKILL)
+            self.kill()
             self.post(self._run.stop_waiting)
         if threading.current_thread() is not self._thread:
             self._thread.join()

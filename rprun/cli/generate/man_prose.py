@@ -183,7 +183,8 @@ Run a command that has the name of a subcommand:
 .Xr pty 7 ,
 .Xr signal 7
 .Sh BUGS
-On Windows commands cannot be run yet.
+For Windows see
+.Sx WINDOWS .
 .Ss Input
 Under
 .Fl Fl pty ,
