@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from rprun.backends.planned import no_backend
 from rprun.backends.registry import candidates
 from rprun.errors import UsageError
 from rprun.observe.categories import CapabilitySupport
@@ -85,7 +84,7 @@ def choose(category: EventCategory, platform: str, forced: str | None = None) ->
         return Choice(category, best.backend, best.support, best.reason, asked)
     # Backends that are built and cannot work here have the more useful reasons: something can be done about them.
     built = [answer for candidate, answer in asked if answer is not None and candidate.is_built]
-    reason = no_backend(category, platform) if not built else built[0].reason
+    reason = built[0].reason
     if len(built) > 1:
         reason = "; ".join(f"{answer.backend}: {answer.reason}" for answer in built)
     return Choice(category, None, CapabilitySupport.UNAVAILABLE, reason, asked)

@@ -22,14 +22,6 @@ PROCESS = EventCategory.PROCESS
 
 SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
 
-# What each category's events are about, in the words of a sentence.
-SUBJECTS = {
-    EventCategory.LIFECYCLE: "a command's start and end",
-    FILE: "files",
-    NETWORK: "network peers",
-    PROCESS: "processes",
-}
-
 # What sees the same until rprun does, by system and category.
 INSTEAD = {
     ("linux", FILE): "strace -f -e trace=%file",
@@ -42,12 +34,6 @@ INSTEAD = {
     ("win32", NETWORK): "Process Monitor",
     ("win32", PROCESS): "Process Monitor",
 }
-
-
-def no_backend(category: EventCategory, platform: str) -> str:
-    """Says that no backend of this version sees a category on a platform, and what to use until one does."""
-    instead = INSTEAD.get((platform, category), "the system's own tracer (truss, ktrace or dtrace)")
-    return f"this version of rprun has no backend for {SUBJECTS[category]} yet; use {instead} until it has"
 
 
 class PlannedBackend(Backend):

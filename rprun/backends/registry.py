@@ -1,7 +1,7 @@
 """Every backend there is, built or planned, in the order of preference.
 
 Backends that belong to one system are imported when that system's candidates are asked for, and there only: their
-modules refuse to be imported elsewhere.
+modules refuse to be imported elsewhere. Those that belong to none work the same whatever system is asked about.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ BUILT: dict[str, tuple[str, str, tuple[EventCategory, ...]]] = {
     "ebpf": ("rprun.backends.ebpf.backend", "Ebpf", (EventCategory.PROCESS,)),
     "proc-connector": ("rprun.backends.connector", "ProcConnector", (EventCategory.PROCESS,)),
     "seccomp-user-notify": ("rprun.backends.seccomp.backend", "SeccompUserNotify", ()),
+    "psutil-poll": ("rprun.backends.psutil_poll.backend", "PsutilPoll", ()),
 }
 # A backend that makes use of another one, of which there can be one only in a run: it serves that one's categories too.
 PARTNERS = {"proc-connector": "seccomp-user-notify"}
@@ -68,7 +69,7 @@ def candidates(category: EventCategory, platform: str) -> list[Candidate]:
     for name, system, categories, means in PLANNED:
         if category not in categories:
             continue
-        if name in BUILT and system == platform == sys.platform:
+        if name in BUILT and (system is None or system == platform == sys.platform):
             complete = category in BUILT[name][2]
             own.append(Candidate(name, partial(_load, name), complete=complete, is_built=True))
             continue

@@ -1,4 +1,4 @@
-"""What /proc says of processes (proc(5)); nothing here raises, as whoever is asked about may have ended meanwhile.
+"""What /proc says of processes (proc(5)); but for `descriptors` nothing here raises: who is asked about may have ended.
 
 Some facts about it:
 
@@ -44,9 +44,43 @@ def lives(process: int, thread: int) -> bool:
     return bool(state) and state[0] not in (b"Z", b"X")
 
 
+def stat(process: int) -> list[bytes]:
+    """Return the fields of a process from its state on (proc_pid_stat(5), field 3); [] where they cannot be read."""
+    return _behind_name(f"/proc/{process}/stat")
+
+
+def descriptors(process: int) -> list[tuple[int, str]]:
+    """Return the open descriptors of a process, each with what it leads to (proc_pid_fd(5)).
+
+    Raises:
+        ProcessLookupError: the process has ended.
+        PermissionError: it takes the right to look into that process (PTRACE_MODE_READ, ptrace(2)).
+        OSError: no descriptor is left here.
+    """
+    directory, found = f"/proc/{process}/fd/", []
+    try:
+        for name in os.listdir(directory):
+            try:
+                found.append((int(name), os.readlink(directory + name)))
+            except FileNotFoundError:
+                continue  # It has been closed meanwhile.
+    except FileNotFoundError as error:
+        raise ProcessLookupError(str(error)) from error
+    return found
+
+
+def access(process: int, descriptor: int) -> str | None:
+    """Return for what a descriptor is open, by the mode of its link: `read`, `write`, `readwrite`; None: not known."""
+    try:
+        mode = os.lstat(f"/proc/{process}/fd/{descriptor}").st_mode
+    except OSError:
+        return None
+    return {0o400: "read", 0o200: "write", 0o600: "readwrite"}.get(mode & 0o600)
+
+
 def session(process: int) -> int:
     """Return the session of a process (proc_pid_stat(5), field 6), -1 where it cannot be read."""
-    fields = _behind_name(f"/proc/{process}/stat")
+    fields = stat(process)
     return int(fields[3]) if len(fields) > 3 else -1
 
 

@@ -9,6 +9,8 @@ import pytest
 from contract import CHECKS, check_descriptors
 
 from rprun.backends.lifecycle import PortableLifecycle
+from rprun.backends.psutil_poll.backend import PsutilPoll
+from rprun.backends.psutil_poll.host_portable import PortableHost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +18,15 @@ if TYPE_CHECKING:
 
     from contract import Make
 
-BACKENDS: list[Make] = [PortableLifecycle]
+    from rprun.backends.interface import Backend
+
+
+def psutil_elsewhere() -> Backend:
+    """The backend as it is on systems other than Linux."""
+    return PsutilPoll(PortableHost)
+
+
+BACKENDS: list[Make] = [PortableLifecycle, PsutilPoll, psutil_elsewhere]
 if sys.platform == "linux":
     from rprun.backends.ebpf.backend import Ebpf
     from rprun.backends.seccomp.backend import SeccompUserNotify

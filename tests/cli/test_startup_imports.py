@@ -5,12 +5,13 @@ Parsing and the entry point are looked at inside a bare interpreter; whole runs 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from running import clean_environment
+from running import clean_environment, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +146,14 @@ def test_a_whole_run_imports_no_more_than_ptyprocess(transport: str, tmp_path: P
     assert "rprun.runner.run" in own
     assert not {name for name in own if name.startswith(("rprun.backends", "rprun.observe"))}
     assert len(own) <= RUNS[transport], sorted(own)
+
+
+def test_psutil_is_imported_for_snapshots_only(tmp_path: Path) -> None:
+    """A run that another backend observes does not load psutil; where snapshots are all there is, it has to."""
+    rows = json.loads(run("capabilities", "--json").stdout)
+    by_snapshots = {row["backend"] for row in rows} & {"psutil-poll", "none"}
+    words = ("--observe", "all", "--events", str(tmp_path / "events"), "--", "true")
+    found = imported_in_a_process(tmp_path, "-m", "rprun", *words)
+    assert ("psutil" in found) == bool(by_snapshots)
+    forced = imported_in_a_process(tmp_path, "-m", "rprun", "--backend", "process=psutil-poll", *words)
+    assert "psutil" in forced

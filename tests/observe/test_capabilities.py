@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
 import sys
 
 import pytest
@@ -176,5 +177,31 @@ def test_every_answer_is_one_honest_sentence(platform: str, category: EventCateg
     for answer in choice.answers():
         assert answer.reason.isprintable()
         assert answer.support is CapabilitySupport.UNAVAILABLE or answer.backend not in planned
-    nothing_built = len(planned) == len(choice.answers())
-    assert ("strace" in choice.reason) == (platform == "linux" and nothing_built)
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32", "freebsd14"])
+@pytest.mark.parametrize("category", ["process", "file", "network"])
+def test_other_systems_have_snapshots(platform: str, category: str) -> None:
+    """Where nothing better is built, psutil-poll is the answer, partial, and its reason says what it misses."""
+    choice = choose(EventCategory(category), platform)
+    assert (choice.backend, choice.support) == ("psutil-poll", CapabilitySupport.PARTIAL)
+    assert "between two looks" in choice.reason
+    assert "5 ms" in choice.reason
+
+
+ASKED = """
+import sys
+from rprun.backends.choice import choose
+from rprun.observe.categories import EventCategory
+choice = choose(EventCategory.LIFECYCLE, sys.platform)
+for category in map(EventCategory, ("process", "file", "network")):
+    choice = choose(category, sys.platform)
+    assert ("psutil" in sys.modules) == (choice.backend in ("psutil-poll", None)), choice.backend
+assert "psutil-poll" in [answer.backend for answer in choice.answers()]
+assert "psutil" in sys.modules
+"""
+
+
+def test_a_backend_that_cannot_win_is_not_asked() -> None:
+    """Where another one sees as much as snapshots can, psutil is imported for a list of all only."""
+    subprocess.run([sys.executable, "-c", ASKED], check=True, timeout=60)

@@ -21,7 +21,7 @@ from observing import (
     read_events,
     reasons,
 )
-from running import clean_environment, rprun_argv
+from running import clean_environment, rprun_argv, wait_until
 
 from rprun.linux import syscalls
 
@@ -79,7 +79,7 @@ def refused(tmp_path: Path, before: tuple[str, ...]) -> tuple[dict[str, tuple[st
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EACCES, errno.EBUSY])
 def test_no_filter_at_all(number: int, tmp_path: Path) -> None:
-    """The kernel refuses the filter: unavailable, with a sentence of its own for each reason."""
+    """The kernel refuses the filter: unavailable, with a sentence of its own for each reason; snapshots are left."""
     matrix, events = refused(tmp_path, refusing("seccomp", number))
     words = {
         errno.EINVAL: "gVisor",
@@ -90,11 +90,26 @@ def test_no_filter_at_all(number: int, tmp_path: Path) -> None:
     }
     assert {support for support, _ in matrix.values()} == {"unavailable"}
     assert all(words[number] in reason for _, reason in matrix.values())
-    # What is left may be told by the proc connector, after the fact.
-    assert of_kind(events, "file-open") == []
-    assert all(event.get("result") == "ok" for event in of_kind(events, "exec"))
-    unobserved = {event["category"]: event["reason"] for event in of_kind(events, "unobserved")}
-    assert {"file", "network"} <= set(unobserved)
+    # What is left is told by snapshots, and of processes by the proc connector, after the fact.
+    assert not [event for event in events if "attempt" in event]
+    assert of_kind(events, "unobserved") == []
+
+
+def test_snapshots_are_what_is_left(tmp_path: Path) -> None:
+    """Where no filter is to be had, they are chosen for files and network, and what they see is reported."""
+    before = [*WITHOUT_PRIVILEGE, *refusing("seccomp", errno.EPERM), shutil.which(rprun_argv()[0]) or ""]
+    before += rprun_argv()[1:]
+    rows = json.loads(subprocess.run([*before, "capabilities", "--json"], check=True, capture_output=True).stdout)
+    chosen = {row["category"]: (row["backend"], row["support"]) for row in rows}
+    assert chosen["file"] == chosen["network"] == ("psutil-poll", "partial")
+    assert chosen["process"][0] in {"psutil-poll", "proc-connector"}
+    path = tmp_path / "events"
+    words = [*before, "--observe", "file", "--json", "--events", str(path), "--", "sh", "-c", "exec 3>here; cat"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, env=clean_environment(), cwd=tmp_path) as process:
+        wait_until(lambda: path.exists() and f'"{tmp_path.resolve()}/here"' in path.read_text())
+        process.communicate()
+    assert process.returncode == 0
+    assert {event["kind"] for event in read_events(path)} <= {"file-open"}
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM])
@@ -137,7 +152,7 @@ def test_no_wait_killable(tmp_path: Path) -> None:
 
 
 def test_inside_another_rprun(tmp_path: Path) -> None:
-    """Without privilege the inner one says that there is another supervisor; both statuses are right."""
+    """Without privilege snapshots are left for the inner one; both statuses are right."""
     inner = [
         *WITHOUT_PRIVILEGE,
         *rprun_argv(),
@@ -148,9 +163,8 @@ def test_inside_another_rprun(tmp_path: Path) -> None:
     assert (result.stderr, result.returncode) == (b"", 7)
     events = read_events(tmp_path / "inner")
     assert (events[0]["kind"], events[-1]["exit_code"]) == ("started", 7)
-    unobserved = {event["category"]: event for event in of_kind(events, "unobserved")}
-    assert {"file", "network"} <= set(unobserved)
-    assert all("another supervisor" in event["reason"] for event in unobserved.values())
+    assert not [event for event in events if "attempt" in event]
+    assert of_kind(events, "unobserved") == []
     assert ["cat", "/dev/null"] in [event["argv"] for event in of_kind(outer, "exec")]
     assert 7 in {event["exit_code"] for event in of_kind(outer, "descendant-exited")}
 

@@ -17,7 +17,7 @@ does itself.
 .Cm file
 and
 .Cm network
-are observed on Linux, with privilege and without, as
+are observed on Linux, with privilege and without, and elsewhere by snapshots, as
 .Sx OBSERVATION
 says; where that leaves gaps they are
 .Ql partial ,
@@ -104,7 +104,9 @@ By
 each call has a result, and by
 .Ql proc-connector
 .Cm exec
-has; all others are attempts.
+has; by
+.Ql psutil-poll
+none has either, as no call was seen but what came of it; all others are attempts.
 .Pp
 These are all kinds that this version reports.
 .Ss Lifecycle
@@ -134,14 +136,16 @@ of the living descendants, with
 .Fl Fl orphans Cm report .
 .El
 .Ss Process
-Three backends see processes.
+Four backends see processes.
 .Ql ebpf
 and
 .Ql proc-connector
 are told by the kernel of each start, exec and end.
 .Ql seccomp-user-notify
-is what is left where neither can be had, such as in a container; what is said below of the first watched call, of
-attempts and of exit statuses that are not known is about that one alone.
+is what is left where neither can be had, such as in a container; what is said below of the first watched call and of
+attempts is about that one alone.
+.Ql psutil-poll
+sees those that live when it looks.
 .Bl -tag -width Ds
 .It Cm descendant-started
 A process other than the command's has been started, or was seen for the first time, when it made its first watched
@@ -176,7 +180,8 @@ the interpreter is not.
 A process that was reported as started has ended.
 .Ql exit_code
 is its exit status, or the negative number of the signal that ended it; null if it could not be known, as before Linux
-6.15, or where its parent had not waited for it when the run ended.
+6.15, where its parent had not waited for it when the run ended, or by
+.Ql psutil-poll .
 .El
 .Ss File
 Seen are the calls that open, make, remove, rename and link, and those that change size, mode and owner, also where they
@@ -205,6 +210,13 @@ says whether it is to be made if it is not there.
 Of an attempt,
 .Ql exists
 says whether it was there just before; it is left out where that could not be found out, as in another mount namespace.
+By
+.Ql psutil-poll ,
+a file was seen open;
+.Ql flags
+and
+.Ql create
+are null.
 .It Cm file-unlink , file-mkdir , file-rmdir , file-truncate , file-chmod , file-chown
 .Ql path
 is what the call was for; where it was for an open descriptor, the file behind that.
@@ -333,6 +345,9 @@ named it; else the peer that the kernel knows, or null.
 When it comes, and of which descriptors, is as for
 .Cm file-close .
 A socket that is open still when observation ends has none.
+By
+.Ql psutil-poll ,
+a connection that was seen is gone, and the counts are null.
 .El
 .Ss Any category
 .Bl -tag -width Ds
@@ -347,8 +362,8 @@ One that comes with the start is about the whole category.
 A later one is about the process
 .Ql pid ,
 which has set up an
-.Xr io_uring 7 ,
-and comes once for each process and category.
+.Xr io_uring 7
+or cannot be looked into, and comes once for each process and category.
 .It Cm lost
 .Ql count
 events had no room, or were seen and could not be told.

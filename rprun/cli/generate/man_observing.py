@@ -4,7 +4,7 @@ from __future__ import annotations
 
 OBSERVATION = r"""
 .Sh OBSERVATION
-On Linux there are three backends.
+There are four backends, three of them for Linux alone.
 .Bl -tag -width Ds
 .It Ql ebpf
 sees
@@ -21,6 +21,8 @@ It learns from the next one what a program was started with, so what is said of 
 Its events come some 20 milliseconds late, in the order of their times.
 .It Ql seccomp-user-notify
 sees all three, without privilege, and before the kernel acts.
+.It Ql psutil-poll
+sees of all three what there is at the moments at which it looks, on every system.
 .El
 .Pp
 For each category the one that sees most here is taken, and of equals the first of this list.
@@ -196,4 +198,48 @@ If the supervisor is killed,
 lets the call that was waiting go on, starts another, and counts that call in a
 .Ql lost
 record.
+.Ss psutil-poll
+A thread of
+.Nm Ns 's
+looks at the table of processes, and into those of the command's tree, again and again.
+It needs nothing but leave to look, takes part in nothing, and the command cannot notice it.
+What lasts for less than the time between two looks is missed, and no record says so; what was seen was so.
+.Pp
+The first look is when the command has started, and the last when it has ended.
+Between two looks there are 5 milliseconds at least, and as much more as it takes to use no more than 8% of one
+processor while looks show something new, and 2% while they do not.
+While nothing happens that is 20 to 60 milliseconds with a few processes, and some seconds with 2,000.
+New processes are looked into at once, others in turns.
+.Pp
+Of a build of 160 files in C by
+.Ql make \-j2
+it told 76% of the processes, 72% of the programs and 2% of the files that
+.Ql ebpf
+saw being opened, and 5% of the connections of a web server, most of which last for a few milliseconds.
+It told nothing that
+.Ql ebpf
+had not seen.
+.Bl -bullet
+.It
+A process is known by its number and the time of its creation, and is followed also when its parent has ended.
+One whose parent ended before either was seen is found where orphans are the monitor's
+.Pq see Fl Fl orphans ,
+and else missed.
+Exit statuses are not known.
+.It
+A program is told where a process is seen to run another one than it did, or than its parent did.
+It is the file that is executed: of a script, the interpreter.
+On systems other than Linux a process that executes its own program once more is not seen to.
+.It
+Of files, those are seen that are regular and open; not with which flags.
+What a process has from its parent, or from
+.Nm ,
+it has not opened, nor what has got a new name.
+A file that is open no more is no event: it may have been removed.
+.It
+Of sockets, TCP and, with a fixed peer, UDP are seen.
+A socket that several processes hold is told of the one that was seen with it first.
+A connection was accepted where somebody listens at its own address, and made by its process else.
+It is gone when no process of the tree has it any more.
+.El
 """

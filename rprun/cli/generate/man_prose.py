@@ -378,6 +378,20 @@ of a descendant.
 Who connected to a socket is not known.
 .Pp
 On aarch64 this backend was never run, and there calls of 32-bit programs are not watched.
+.Ss Observation by psutil-poll
+What comes and goes between two looks is missed, and with many processes there are seconds between them.
+.Pp
+On Linux a number that comes back to another process within a hundredth of a second is taken for the same process.
+A process that execs a program between two looks and starts a child before it executes another one passes the former
+on to the child as its own.
+A connection that was accepted by a listener that is gone by the time it is seen is taken for one that was made, and a
+file that another process has handed over for one that was opened.
+Paths are those that
+.Nm
+would use, also of a process in a chroot.
+Of a process whose first thread has ended, files and sockets are not seen.
+.Pp
+It was run on Linux only; what psutil is asked elsewhere was tried there too.
 .Ss Environment
 Python's variables, such as
 .Ev PYTHONHOME ,
