@@ -1,9 +1,8 @@
 """The short way to an event's line of JSON: for values of the plain types, which nearly all are.
 
 It writes what `json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))` would write of the event's dict, in a
-fraction of the time: the dict is not made, and what is the same in every event of a kind is prepared. Where it meets
-what needs care (a subclass, a `str` that may have surrogates in it, a list of processes) it leaves the event to the
-encoder.
+fraction of the time: the dict is not made, and what is the same in every event of a kind is prepared. What needs care
+(a subclass, a `str` that may have surrogates in it, a list of processes) it leaves to `encode`.
 """
 
 from __future__ import annotations
@@ -59,6 +58,29 @@ def write_all(events: Iterable[ObserverEvent]) -> list[bytes]:
         said = f'{{"seq":{event.seq}{_HEADS[event.kind]}{event.pid},"timestamp_ms":{event.timestamp_ms}{rest}'
         lines.append(said.encode())
     return lines
+
+
+def encode(value: object) -> str:
+    """Gives the JSON of what the fields of an event are made of, whatever it is.
+
+    The standard encoder is not imported: it takes a start some milliseconds, and later there may be no descriptor left.
+
+    Raises:
+        TypeError: it is made of something else.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(encode, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{encode_basestring(name)}:{encode(each)}" for name, each in value.items()) + "}"
+    raise TypeError(f"an event has no {type(value).__name__}")
 
 
 def _write_fields(fields: dict[str, object]) -> str | None:

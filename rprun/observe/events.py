@@ -101,7 +101,7 @@ class ObserverEvent:
         """Gives the event as JSON on one line, by anybody's idea of a line, without a newline at its end."""
         line = _json.write(self.kind, self.seq, self.pid, self.timestamp_ms, self._fields)
         if line is None:
-            line = _encoded(self.to_dict())
+            line = _json.encode(self.to_dict())
         return line if line.isascii() and "\x7f" not in line else line.translate(_ESCAPES)
 
     def to_text(self) -> str:
@@ -228,14 +228,6 @@ def now_ms() -> int:
 
 # JSON allows these in a string as they are. Some readers take them for the end of a line, and a terminal may obey them.
 _ESCAPES = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
-
-
-def _encoded(record: dict[str, object]) -> str:
-    """Give the JSON of what `_json` leaves to others."""
-    # With what it imports itself this costs the start of a run some milliseconds.
-    from json import JSONEncoder
-
-    return JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode(record)
 
 
 def _rebuild(

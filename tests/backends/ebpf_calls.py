@@ -51,12 +51,7 @@ Told = tuple[str, dict[str, Any]]
 @contextmanager
 def attached(*categories: EventCategory, ring_size: int = 1 << 20) -> Iterator[Maps]:
     """The program, attached; skips where that is not allowed."""
-    if native() != X86_64:
-        pytest.skip("needs x86_64: the tests make its calls")
-    if not has_capability(CAP_SYS_ADMIN) and not all(map(has_capability, (CAP_BPF, CAP_PERFMON))):
-        pytest.skip("CAP_BPF and CAP_PERFMON are missing, which only root has")
-    if os.stat("/proc/self/ns/pid").st_ino != INITIAL_PID_NAMESPACE:
-        pytest.skip("needs the initial pid namespace, as only root of the machine has it")
+    need_privilege()
     with closing(Maps(ring_size)) as maps:
         programs = CallPrograms(maps, Kernel.here(), categories or (FILE, NETWORK))
         programs.load(*Part)
@@ -66,6 +61,16 @@ def attached(*categories: EventCategory, ring_size: int = 1 << 20) -> Iterator[M
         finally:
             for link in links:
                 os.close(link)
+
+
+def need_privilege() -> None:
+    """Skip where the program may not be loaded."""
+    if native() != X86_64:
+        pytest.skip("needs x86_64: the tests make its calls")
+    if not has_capability(CAP_SYS_ADMIN) and not all(map(has_capability, (CAP_BPF, CAP_PERFMON))):
+        pytest.skip("CAP_BPF and CAP_PERFMON are missing, which only root has")
+    if os.stat("/proc/self/ns/pid").st_ino != INITIAL_PID_NAMESPACE:
+        pytest.skip("needs the initial pid namespace, as only root of the machine has it")
 
 
 @contextmanager

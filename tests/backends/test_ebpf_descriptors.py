@@ -22,6 +22,7 @@ from ebpf_calls import (
     ends,
     in_tree,
     local_close,
+    need_privilege,
     net_close,
     told_ends,
     written,
@@ -42,7 +43,8 @@ CREATE = os.O_RDWR | os.O_CREAT
 
 @pytest.fixture
 def here(tmp_path: Path) -> bytes:
-    """Give a directory, as bytes."""
+    """Give a directory, as bytes; not where nothing can be seen of what is done in it."""
+    need_privilege()
     return os.fsencode(tmp_path) + b"/"
 
 

@@ -85,6 +85,8 @@ int main(void) {
     long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) { close(end[0]); _exit(5); }
     close(end[1]); read(end[0], &c, 1);
+    /* Its end is told a moment after its descriptors are closed, and before it is reaped. */
+    while (kill(pid, 0) == 0) sched_yield();
     printf("%ld", pid);
 }
 """

@@ -135,11 +135,14 @@ def test_a_held_pipe_is_left() -> None:
     os.kill(int(pid), signal.SIGKILL)
 
 
+# A shell that looks for signals before it waits for the next of its children: with one child only, a signal that comes
+# between these two steps would wait for that child's end.
+COUNTS = "trap 'exit 5' INT; echo ready; while :; do sleep 0.02; done"
+
+
 def test_interrupts_are_the_commands() -> None:
     """^C in a console that both share ends whom it ends, and rprun is there to say how it went."""
-    with start_as_windows(
-        "cli", "--pipe", "--", "sh", "-c", "trap 'exit 5' INT; echo ready; while :; do sleep 0.02; done", stdin=-1
-    ) as process:
+    with start_as_windows("cli", "--pipe", "--", "sh", "-c", COUNTS, stdin=-1) as process:
         assert process.stdout is not None
         read_until(process.stdout.fileno(), b"ready\n")
         # To both, as a console does; the command alone then decides.
@@ -153,7 +156,7 @@ def test_interrupts_are_the_commands() -> None:
 
 def test_break_is_passed_on_to_a_console_of_its_own() -> None:
     """A command in a pseudo console hears nothing of this one's ^C, so it is typed there."""
-    with start_as_windows("cli", "--pty", "--", "sh", "-c", "trap 'exit 5' INT; echo ready; cat", stdin=-1) as process:
+    with start_as_windows("cli", "--pty", "--", "sh", "-c", COUNTS, stdin=-1) as process:
         assert process.stdout is not None
         read_until(process.stdout.fileno(), b"ready")
         os.kill(process.pid, signal.SIGINT)
