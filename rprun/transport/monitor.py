@@ -203,6 +203,9 @@ class _Monitor:
         undone_by = {SIGCONT: SIGTSTP, SIGTSTP: SIGCONT}.get(number, 0)
         if undone_by not in sigpending():
             self.kill(number)
+            if undone_by in sigpending():
+                # It has come in between, and the command may have had it before what it undoes.
+                self.kill(undone_by)
 
     def stop_and_continue(self) -> None:
         """Send on a SIGTSTP and a SIGCONT that rprun got so close together that it cannot tell which was first.
