@@ -211,23 +211,6 @@ def test_one_that_is_continued_at_once_runs(transport: tuple[str, ...], *, to_gr
 
 
 @every_transport
-def test_a_group_that_is_stopped_at_last_is_stopped(transport: tuple[str, ...]) -> None:
-    """However quickly SIGTSTP and SIGCONT to the whole group follow each other, the last one counts."""
-    with start(*transport, *COMMAND, stdin=subprocess.PIPE, process_group=0) as process:
-        try:
-            counting = Counting(process)
-            for _ in range(20):
-                for number in (signal.SIGTSTP, signal.SIGCONT, signal.SIGTSTP):
-                    os.killpg(process.pid, number)
-                wait_until(lambda: stat_fields(process.pid)[0] == "T", "rprun is stopped")
-                os.killpg(process.pid, signal.SIGCONT)
-                assert counting.answers(signal.SIGUSR1, to_group=False) == b"<%d>" % signal.SIGUSR1
-            assert counting.end() == 0
-        finally:
-            process.kill()
-
-
-@every_transport
 def test_a_stopped_rprun_loses_nothing(transport: tuple[str, ...]) -> None:
     """`kill -STOP` of rprun alone holds up the relay, not the bytes."""
     with start(*transport, "sh", "-c", "echo ready; read x; seq 1 20000; exit 6", stdin=subprocess.PIPE) as process:

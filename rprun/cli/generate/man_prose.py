@@ -231,6 +231,10 @@ or
 without such a change gets none, and a change that comes more than half a second after the command's last output is
 noticed with the next line.
 .Pp
+Of a SIGTSTP and a SIGCONT that
+.Nm
+gets within a fraction of a millisecond it cannot always tell which came last: the command goes on, then.
+.Pp
 Standard input that is a directory makes the Python interpreter fail before
 .Nm
 can start, with status 1.
