@@ -58,4 +58,5 @@ def record_of(name: str, *arguments: int, abi: str = X86_64, capture: Capture | 
     registers = [argument & (1 << 64) - 1 for argument in arguments] + [0] * (6 - len(arguments))
     place, me = (AUDIT_ARCH[abi], NUMBERS[abi][name]), os.getpid()
     captured = (capture or Capture()).capture(*place, registers, me, me)
+    assert captured is not None
     return record.pack(*place, me, me, NOW, registers, captured)

@@ -18,6 +18,8 @@ from rprun.backends.seccomp.ring import REQUEST_OFFSET
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("answered_by")
+
 COUNT = 120
 BUILD = f"""
 i=0

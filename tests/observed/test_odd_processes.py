@@ -13,6 +13,8 @@ from observing import REPEAT, compile_c, is_privileged, lost, observe, of_kind, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("answered_by")
+
 THREADS = """
 import os, threading
 def work(number):
@@ -99,19 +101,24 @@ def test_changes_of_directory(tmp_path: Path) -> None:
     assert [os.path.normpath(name).replace("//", "/") for name in names] == ["/null", "/dev/null", "/usr/null"]
 
 
-@pytest.mark.xfail(reason="whether a process sees the same files is asked once, and again at its exec only")
 @pytest.mark.skipif(not is_privileged(), reason="CAP_SYS_CHROOT is missing, which only root has")
 def test_chroot(tmp_path: Path) -> None:
-    """Paths are as the process sees them, inside its root."""
+    """Paths are as the process sees them, inside its root, and nothing is said of what is there."""
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside" / "file").touch()
-    program = "import os, sys\nos.chroot(sys.argv[1])\nos.chdir('/')\nos.open('/file', 0)\nos.open('file', 0)"
+    program = (
+        "import os, sys\nos.close(os.open(sys.argv[1], 0))\nos.chroot(sys.argv[1])\nos.chdir('/')\n"
+        "for i in range(3):\n os.open('/file', 0)\n os.open('file', 0)"
+    )
     result, events = observe(tmp_path, *python(program, str(tmp_path)))
     assert result.returncode == 1
+    assert "exists" not in of_kind(events, "file-open")[-1]
     result, events = observe(tmp_path, *python(program, str(tmp_path / "inside")))
     assert result.returncode == 0
-    names = [event["path"] for event in of_kind(events, "file-open") if event["path"].endswith("/file")]
-    assert [name.replace("//", "/") for name in names] == ["/file", "/file"]
+    assert "exists" in next(event for event in of_kind(events, "file-open") if event["path"] == f"{tmp_path}/inside")
+    opened = [event for event in of_kind(events, "file-open") if event["path"].endswith("/file")]
+    assert [event["path"].replace("//", "/") for event in opened] == ["/file"] * 6
+    assert not any("exists" in event for event in opened)
 
 
 NOT_DUMPABLE = """

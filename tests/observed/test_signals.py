@@ -17,6 +17,8 @@ from running import clean_environment, read_until, rprun_argv, start, stat_field
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("answered_by")
+
 TIMER = """
 #include <errno.h>
 #include <fcntl.h>

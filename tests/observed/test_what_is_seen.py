@@ -18,6 +18,8 @@ import rprun
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("answered_by")
+
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS, ids=transport_id)
 
 SCRIPT = """

@@ -102,6 +102,9 @@ _CALLS = (
 )
 CALLS = {call.name: call for call in _CALLS}
 
+# These change which files a process sees, and make no event. Who makes them knows that they can fail.
+VIEWS = ("chroot", "pivot_root", "setns", "unshare")
+
 # i386 has had one call for all of sockets, with the true call in its first register and that one's arguments in memory
 # (include/uapi/linux/net.h); newer programs use calls of their own.
 SOCKETCALL = "socketcall"
@@ -124,6 +127,10 @@ BY_NUMBER: dict[tuple[int, int], Call | None] = {
     for abi, numbers in syscalls.NUMBERS.items()
     for name, number in numbers.items()
     if name in CALLS or name == SOCKETCALL
+}
+# AUDIT_ARCH and number of each of VIEWS.
+VIEW_NUMBERS = {
+    (syscalls.AUDIT_ARCH[abi], numbers[name]) for abi, numbers in syscalls.NUMBERS.items() for name in VIEWS
 }
 
 
@@ -171,4 +178,4 @@ def _names(categories: Iterable[EventCategory | str]) -> set[str]:
         names.add(SOCKETCALL)
     if asked.intersection(BYPASSED):
         names.add("io_uring_setup")
-    return names
+    return names.union(VIEWS) if names else names

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     # Registers, thread, process.
-    Handler: TypeAlias = Callable[[Sequence[int], int, int], bytes]
+    Handler: TypeAlias = Callable[[Sequence[int], int, int], bytes | None]
 
 # include/uapi/linux/limits.h, fcntl.h, openat2.h
 _PATH_MAX = 4096
@@ -60,7 +60,11 @@ _NOT_PLAIN = _ONE_LINK | os.O_EXCL
 
 
 class Capture:
-    """Reads what the watched calls of a tree of processes are about."""
+    """Reads what the watched calls of a tree of processes are about.
+
+    Attributes:
+        serves_files: one of the tree may serve a file system; no path is looked at any more.
+    """
 
     def __init__(self) -> None:
         self._reader = Reader()
@@ -71,13 +75,16 @@ class Capture:
         self._view = _view_of("self")
         # Process -> whether it sees the files that this one sees.
         self._shared: dict[int, bool] = {}
-        self._serves_files = False
+        # Those that change what they see: another thread of theirs may make a call before that has come about.
+        self._changing: set[int] = set()
+        self.serves_files = False
         self._with_rings: set[int] = set()
         self._handlers: dict[tuple[int, int], Handler] = {
             key: self._handler(call, short=calls.has_short_pointers(*key)) for key, call in calls.BY_NUMBER.items()
         }
+        self._handlers |= dict.fromkeys(calls.VIEW_NUMBERS, self._change)
 
-    def capture(self, arch: int, number: int, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
+    def capture(self, arch: int, number: int, arguments: Sequence[int], tid: int, tgid: int) -> bytes | None:
         """Read what a call is about; never raises.
 
         Args:
@@ -88,7 +95,8 @@ class Capture:
             tgid: its process.
 
         Returns:
-            The last part of a record (see `record.pack`), of less than `record.LIMIT` bytes.
+            The last part of a record (see `record.pack`), of less than `record.LIMIT` bytes; None for a call that there
+            is to be no record of.
         """
         try:
             handler = self._handlers.get((arch, number))
@@ -96,9 +104,14 @@ class Capture:
         except Exception:  # noqa: BLE001 - a call that is not understood must be answered nevertheless
             return _NOTHING
 
+    def sees_the_same(self, tgid: int) -> bool:
+        """Tell whether a process is known to see the files that this one sees."""
+        return self._shared.get(tgid, False)
+
     def forget(self, tgid: int) -> None:
         """Forget what is known of a process, which has ended."""
         self._shared.pop(tgid, None)
+        self._changing.discard(tgid)
         self._memory.forget(tgid)
         self._with_rings.discard(tgid)
 
@@ -135,7 +148,7 @@ class Capture:
             # Most of all calls come this way. So the usual one, a plain path of a known process, is written out.
             if (
                 self._shared.get(tgid)
-                and not self._serves_files
+                and not self.serves_files
                 and not flags & _NOT_PLAIN
                 and b"self" not in path
                 and b"/dev/" not in path
@@ -194,8 +207,9 @@ class Capture:
     # -- processes
 
     def _exec(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
-        # Programs that change their root, as chroot(8) does, mostly do it to execute another.
+        # It ends all other threads.
         self._shared.pop(tgid, None)
+        self._changing.discard(tgid)
         try:
             return self._program(call, arguments, tid, tgid, short=short)
         finally:
@@ -280,6 +294,11 @@ class Capture:
             size = 1 << 16
         return found
 
+    def _change(self, _arguments: Sequence[int], _tid: int, tgid: int) -> None:
+        """From now on, which files the process sees is asked at each call of it."""
+        self._shared.pop(tgid, None)
+        self._changing.add(tgid)
+
     def _ring(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
         """Set WHOLE for the first ring of a process, the only one that is told of."""
         first = tgid not in self._with_rings
@@ -348,11 +367,13 @@ class Capture:
         """Return under which path this process sees what another one sees; None where that cannot be known."""
         special = b"self" in path or b"/dev/" in path
         if special and path.endswith(b"/dev/fuse"):
-            self._serves_files = True
+            self.serves_files = True
         shared = self._shared.get(tgid)
         if shared is None:
-            shared = self._shared[tgid] = len(self._view) > 1 and _view_of(tid) == self._view
-        if not shared or self._serves_files:
+            shared = len(self._view) > 1 and _view_of(tid) == self._view
+            if tgid not in self._changing:
+                self._shared[tgid] = shared
+        if not shared or self.serves_files:
             return None
         if special:
             if path.startswith(b"/proc/self/"):

@@ -66,11 +66,6 @@ class Lives:
         """Return the process of a pidfd; None if it is none, or none any more."""
         return self._by_pidfd.get(descriptor)
 
-    def ask_again(self, descriptor: int) -> None:
-        """Have the epoll tell of a pidfd once more."""
-        if descriptor in self._by_pidfd:
-            self._epoll.modify(descriptor, _EDGE)
-
     def start(self, record: bytes, take_pidfds: Callable[[], None]) -> None:
         """Take a record of the supervisor's that tells of a process.
 

@@ -54,6 +54,10 @@ class Processes:
         self._unwatched: set[int] = set()
         self._filters = -1  # how many filters the first process of the tree is under
 
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when `forget_ended` would forget somebody."""
+        return self._ended.fileno()
+
     def of(self, tid: int) -> int:
         """Return the process that a thread belongs to; a process that is new is told of first."""
         if tid in self._pidfds:

@@ -23,8 +23,8 @@ import os
 
 # Enough for some 50,000 records of the usual size: several seconds of a busy build.
 DATA_SIZE = 1 << 23
-_HEADER_SIZE = mmap.PAGESIZE
-_SIZE = _HEADER_SIZE + DATA_SIZE
+DATA_OFFSET = mmap.PAGESIZE
+_SIZE = DATA_OFFSET + DATA_SIZE
 REQUEST_OFFSET = 1024
 # Indexes of the shared words: positions count bytes ever written or read.
 _WRITTEN, _READ, _LOST, _ASLEEP, _CLOSED = range(5)
@@ -51,7 +51,7 @@ class Ring:
         """
         self.fd, self.bell, self.memory = _make() if fd < 0 else (fd, bell, mmap.mmap(fd, _SIZE))
         self._words = memoryview(self.memory)[:REQUEST_OFFSET].cast("Q")
-        self._data = memoryview(self.memory)[_HEADER_SIZE:]
+        self._data = memoryview(self.memory)[DATA_OFFSET:]
         self._lengths = self._data.cast("Q")
         self._lost_before = 0
         self._placed = self._words[_WRITTEN]
@@ -154,7 +154,7 @@ class Ring:
 
     def request(self) -> memoryview:
         """Return the part of the page that the kernel writes requests to."""
-        return memoryview(self.memory)[REQUEST_OFFSET:_HEADER_SIZE]
+        return memoryview(self.memory)[REQUEST_OFFSET:DATA_OFFSET]
 
     def close(self) -> None:
         """Unmap it here."""

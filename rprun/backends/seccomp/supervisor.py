@@ -8,6 +8,8 @@ Some facts that give it its shape:
 - A filter without a listener fails every trapped call with ENOSYS, for ever. So the supervisor outlives rprun: it ends
   when the last process under the filter has ended. It has a session of its own and takes no signals.
 - It is single-threaded and a process of its own: beside another Python thread an answer would take 50 times as long.
+- The usual call is answered by machine code, where there is some for this machine (`rprun.linux.answering`). What that
+  does is what is written here for every call; here is also what it cannot do.
 - The kernel writes each request into memory that rprun shares; rprun answers it, should the supervisor be killed.
 """
 
@@ -29,7 +31,8 @@ from time import time_ns
 from rprun.backends.seccomp.capture import Capture
 from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
-from rprun.linux import pidfd, seccomp
+from rprun.backends.seccomp.ring import DATA_OFFSET, REQUEST_OFFSET
+from rprun.linux import answering, pidfd, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ _DESCRIPTOR = struct.Struct("=i")
 # which is less than it takes a process to end, to be waited for, and another to be forked.
 _AT_ONCE = 4_000
 _LOOK_AROUND = 25_000
+_ZEROS = bytes(seccomp.NOTIF_SIZE)
 # A message to rprun: there is nothing to supervise.
 NOBODY = b"nobody"
 
@@ -144,50 +148,55 @@ class Supervisor:
         to_rprun = socket.socket(fileno=control)
         to_rprun.setblocking(False)  # noqa: FBT003 - the call takes it so
         self._capture = Capture()
-        self.processes = Processes(ring, to_rprun, self._capture.forget)
+        self.processes = Processes(ring, to_rprun, self._forget)
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.
         self._receive_ends = _tells_numbers()
         self._is_sync = seccomp.set_sync_wake_up(listener)
         self._look_at = 0  # when to look around again, as `time_ns`
         self._closed = False
+        self._before = self._now = 0  # when the last RECV began and ended
+        self._last = 0  # the thread whose call came last
+        self._request = ring.request()
+        self._poller = select.poll()
+        self._poller.register(listener, select.POLLIN)
+        try:
+            self._machine_code: answering.Answering | None = answering.Answering(
+                ring.memory,
+                listener=listener,
+                ended=self.processes.fileno(),
+                bell=ring.bell,
+                window=_LOOK_AROUND,
+                receive_ends=self._receive_ends,
+                is_sync=self._is_sync,
+                request=REQUEST_OFFSET,
+                data=DATA_OFFSET,
+            )
+        except OSError:
+            self._machine_code = None
 
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
-        listener, ring, note = self._listener, self._ring, self._note
-        request = ring.request()
-        zeros = bytes(seccomp.NOTIF_SIZE)
-        size = len(zeros)
+        listener, ring, note, request = self._listener, self._ring, self._note, self._request
         response = bytearray(seccomp.RESP_SIZE)
         unpack, pack_into = seccomp.NOTIFICATION.unpack_from, seccomp.RESPONSE.pack_into
-        receive, send, go_on = seccomp.RECV, seccomp.SEND, seccomp.FLAG_CONTINUE
-        poller = select.poll()
-        poller.register(listener, select.POLLIN)
-        waits = not self._receive_ends
-        is_sync, last = self._is_sync, 0
+        send, go_on = seccomp.SEND, seccomp.FLAG_CONTINUE
+        is_sync = self._is_sync
         while True:
-            request[:size] = zeros
-            if waits and poller.poll()[0][1] & select.POLLHUP:
-                return
-            before = time_ns()
-            try:
-                ioctl(listener, receive, request)
-            except OSError:
-                # The call was given up before it was received; or nobody is left.
+            if not (self._receive() if self._machine_code is None else self._answer_the_usual(self._machine_code)):
                 if seccomp.is_deserted(listener):
                     return
                 continue
-            now = time_ns()
             notification, tid, _flags, number, arch, _ip, *arguments = unpack(request)
             try:
-                noted = note(arch, number, arguments, tid, now)
+                noted = note(arch, number, arguments, tid, self._now)
             except Exception:  # noqa: BLE001 - whatever it is, the call must be answered
                 noted = False
                 ring.lose()
             pack_into(response, 0, notification, 0, 0, go_on)
             # Where the call waited for this process, and not this process for it, its thread was trapped on another
             # processor. To have it go on here would leave that one idle.
-            elsewhere = is_sync and tid != last and now - before < _AT_ONCE
-            last = tid
+            elsewhere = is_sync and tid != self._last and self._now - self._before < _AT_ONCE
+            self._last = tid
             try:
                 if elsewhere:
                     seccomp.set_sync_wake_up(listener, on=False)
@@ -201,6 +210,37 @@ class Supervisor:
             if noted:
                 ring.publish()
 
+    def _receive(self) -> bool:
+        """Wait for the next call; False when it was given up before it was received, or nobody is left."""
+        self._request[: seccomp.NOTIF_SIZE] = _ZEROS
+        if not self._receive_ends and self._poller.poll()[0][1] & select.POLLHUP:
+            return False
+        self._before = time_ns()
+        try:
+            ioctl(self._listener, seccomp.RECV, self._request)
+        except OSError:
+            return False
+        self._now = time_ns()
+        return True
+
+    def _answer_the_usual(self, machine_code: answering.Answering) -> bool:
+        """Answer, and wait for the next call that has to be looked at here; False as in `_receive`."""
+        machine_code.last = self._last
+        outcome = machine_code.answer()
+        # It has published records.
+        self._ring.take_back()
+        self._last = machine_code.last
+        self._before, self._now = machine_code.times()
+        if outcome == answering.LOOK_AROUND:
+            self._look_at = 0
+        return outcome in (answering.RECEIVED, answering.LOOK_AROUND)
+
+    def _forget(self, process: int) -> None:
+        """Forget a process, which has ended."""
+        self._capture.forget(process)
+        if self._machine_code is not None:
+            self._machine_code.forget(process)
+
     def _note(self, arch: int, number: int, arguments: list[int], tid: int, now: int) -> bool:
         """Place a record of the call in the ring; False where there is none to be published."""
         # Both ways: the clock may be set.
@@ -212,7 +252,14 @@ class Supervisor:
             return False
         process = self.processes.of(tid)
         captured = self._capture.capture(arch, number, arguments, tid, process)
-        return self._ring.put(pack(arch, number, tid, process, now, arguments, captured))
+        if self._machine_code is not None:
+            if self._capture.serves_files:
+                self._machine_code = None
+            elif tid == process and self._capture.sees_the_same(process):
+                self._machine_code.know(process)
+            else:
+                self._machine_code.forget(process)
+        return captured is not None and self._ring.put(pack(arch, number, tid, process, now, arguments, captured))
 
 
 def _tells_numbers() -> bool:

@@ -6,7 +6,9 @@ Some facts about the waiting:
   cost the supervisor, and so the command, a system call a record.
 - When none has come for that long, the reader says that it sleeps, and looks once more after a while: a record that
   was published at that very moment may not have been seen, nor the reader's word by the supervisor (see `ring.py`).
-- What a process did is emitted before its end is (see `lives.py`).
+- What a process did is emitted before its end is. A call is answered before its record is published, so its process
+  may have ended in between: an end is told only once the call that the supervisor had in hand when the end was heard of
+  is no longer that.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ _LOOK_BACK = 0.01
 # Seconds between two looks at what the supervisor has in hand, at the end.
 _GLANCE = 0.0002
 _MANY = 1024
+# No notification has this id, not even the one that is not there.
+_NO_CALL = -1
 _K = ObserverEventKind
 
 
@@ -76,6 +80,8 @@ class Watch:
         self._unwatched = 0  # processes whose end nobody will hear of
         self._supervisor = 0
         self._control: socket.socket | None = None
+        # Ends that are not told yet: the pidfd, what epoll said of it, the process, and the call in hand at that time.
+        self._ended: list[tuple[int, int, Process | None, int]] = []
         self._opened: list[Callable[[], None]] = []
         try:
             self._open()
@@ -142,7 +148,6 @@ class Watch:
 
     def deliver(self, limit: int) -> bool:
         """Emit at most so many records; True when there are more."""
-        ended: list[tuple[int, int, Process | None]] = []
         for descriptor, _ in self._epoll.poll(0):
             if descriptor == self._ring.bell:
                 self._asleep = False
@@ -150,28 +155,32 @@ class Watch:
             elif descriptor == self._timer.fd:
                 self._timer.clear()
                 self._fill_vacancy()
+        heard: list[tuple[int, int]] = []
         for descriptor, events in self._others.poll(0):
             if self._control is not None and descriptor == self._control.fileno():
                 self._take_messages()
             else:
-                ended.append((descriptor, events, self._lives.find(descriptor)))
+                heard.append((descriptor, events))
+        in_hand = self._in_hand()
+        ready = [each for each in self._ended if each[3] != in_hand]
+        waiting = [each for each in self._ended if each[3] == in_hand]
+        (waiting if in_hand else ready).extend(
+            (descriptor, events, self._lives.find(descriptor), in_hand) for descriptor, events in heard
+        )
         if self._refused:
             self._emit_refusal()
         delivered = self._deliver_records(limit)
         # Not: whether there are records by now. Of a busy tree there always are, and to wait for more is cheaper.
         has_more = bool(self._backlog) or delivered >= limit
-        room = limit - delivered
-        for descriptor, events, process in ended:
-            if has_more or room <= 0:
-                self._lives.ask_again(descriptor)
-                has_more = True
-            elif process is not None and self._lives.find(descriptor) == process:
-                # Else it has been told by now, or the descriptor is another process's (see `Lives.start`).
+        told = 0 if has_more else min(len(ready), limit - delivered)
+        for descriptor, events, process, _ in ready[:told]:
+            # Else it has been told by now, or the descriptor is another process's (see `Lives.start`).
+            if process is not None and self._lives.find(descriptor) == process:
                 self._lives.end(descriptor, was_reaped=bool(events & select.EPOLLHUP))
-                room -= 1
-        if has_more:
+        self._ended = [*waiting, *((*each[:3], _NO_CALL) for each in ready[told:])]
+        if has_more or told < len(ready):
             return True
-        self._rest(busy=delivered > 0)
+        self._rest(busy=delivered > 0 or bool(waiting))
         return False
 
     def _rest(self, *, busy: bool) -> None:

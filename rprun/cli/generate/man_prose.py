@@ -362,9 +362,7 @@ Another thread of the process can change a path, or somebody else a directory, b
 .Pp
 A process that makes no watched call is not seen, not even its start and end.
 .Pp
-In a chroot, paths are those inside of it; but of a process that has called
-.Xr chroot 2
-and executed no program since, they are those outside.
+In a chroot, paths are those inside of it.
 .Pp
 Whether a file exists is looked up while its caller waits, and all other callers of the tree with it: a lookup on a
 network file system that hangs, or on one in user space (FUSE), holds all of them up.

@@ -1,0 +1,285 @@
+/* The supervisor's usual case, without an interpreter: opens of plain paths by processes that are known already.
+ *
+ * Everything else is Python's (rprun/backends/seccomp/supervisor.py), which calls `answer` and gets back the first
+ * notification that is not such an open. What is done here is what is done there, in the same order: receive, capture,
+ * answer, publish. Some facts about it:
+ *
+ * - It is no faster in what the kernel does, but an interpreter's loop is some 30 KB of code and data that drives the
+ *   command's own out of the caches at each call; this is 2 KB.
+ * - It calls nothing but the kernel, and clock_gettime(2) by the address that it is given, which needs no system call.
+ *   So the object depends on no library, and is the same for every libc.
+ * - The machine code is committed beside this file, as there need be no compiler where rprun runs:
+ *   `python scripts/build_answering.py --check` tells whether it is what this source gives, `--write` makes it anew.
+ * - Structures and numbers are those of rprun/linux/answering.py, rprun/backends/seccomp/ring.py and record.py, whose
+ *   tests hold the two together.
+ */
+
+#include <linux/ioctl.h>
+#include <linux/seccomp.h>
+#include <linux/time_types.h>
+#include <asm/unistd.h>
+
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
+typedef unsigned long word;
+
+/* In the order of answering.py: `_FIELDS`. */
+struct context {
+    long listener, ended, bell;   /* descriptors; `ended` is an epoll that is readable when a process has ended */
+    long polls;                   /* the kernel's RECV does not end with the last process: ask poll(2) first */
+    long sync;                    /* the listener wakes synchronously */
+    long at_once;                 /* ns that RECV takes at most for a call that waits already */
+    long window;                  /* ns between two looks at `ended` */
+    struct seccomp_notif *request;
+    word request_size;
+    struct seccomp_notif_resp *response;
+    word *words;                  /* of the ring, and its data */
+    unsigned char *data;
+    word data_size;
+    int (*clock)(int, struct __kernel_timespec *);
+    word arch, open, openat;      /* AUDIT_ARCH, and the numbers of the two calls */
+    unsigned *known;              /* processes: KNOWN slots, each with the number of one or 0 */
+    /* What Python reads and writes too. */
+    long before, now;             /* ns since the Unix epoch: around the last RECV */
+    long look_at;
+    long last;                    /* the thread whose call came last */
+};
+
+_Static_assert(sizeof(struct context) == 22 * 8, "answering.py: _FIELDS");
+
+/* What `answer` returns. */
+enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND };
+
+/* Words of the ring. */
+enum { WRITTEN, READ, LOST, ASLEEP, CLOSED };
+
+enum {
+    KNOWN = 4096, PAGE = 4096, CHUNK = 256, PATH = 4096,
+    EXISTS = 1, ABSENT = 2, ALIGN = 8, NO_ENTRY = 2, NOT_A_DIRECTORY = 20,
+    AT_FDCWD = -100, O_EXCL = 0200, O_NOFOLLOW = 0400000, POLLIN = 1, POLLHUP = 16,
+};
+#define SKIP (~0ul)
+
+/* A record up to its blobs, as record.py packs it. */
+struct __attribute__((packed)) record {
+    unsigned arch;
+    int number, tid, tgid;
+    long time;
+    word arguments[6];
+    unsigned short marks, blobs;
+    unsigned first;
+    word second;
+};
+
+_Static_assert(sizeof(struct record) == 88, "record.py: _HEADER, _CAPTURED");
+
+static inline long call6(long number, long a, long b, long c, long d, long e, long f)
+{
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall" : "=a"(result) : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return result;
+}
+
+#define call(number, a, b, c) call6(number, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+
+static inline void copy(void *to, const void *from, word size)
+{
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(size) : : "memory");
+}
+
+static inline void zero(void *at, word size)
+{
+    __asm__ volatile("rep stosb" : "+D"(at), "+c"(size) : "a"(0) : "memory");
+}
+
+static long now(const struct context *c)
+{
+    struct __kernel_timespec time;
+    c->clock(0 /* CLOCK_REALTIME */, &time);
+    return time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Reads a string of less than CHUNK bytes; gives its length, -1 where it is longer or cannot be read. */
+static long text(int tid, word address, char *into)
+{
+    /* A piece of remote memory must not go past the end of a page: what lies behind may not be there. */
+    word first = PAGE - address % PAGE;
+    struct { void *base; word size; } local = {into, CHUNK}, remote[2] = {
+        {(void *)address, first < CHUNK ? first : CHUNK}, {(void *)(address + first), CHUNK - first}};
+    long size = call6(__NR_process_vm_readv, tid, (long)&local, 1, (long)remote, first < CHUNK ? 2 : 1, 0);
+    for (long length = 0; length < size; length++)
+        if (!into[length])
+            return length;
+    return -1;
+}
+
+/* Reads /proc/TID/cwd, or /proc/TID/fd/NUMBER; gives the path's length, -1 where Python has to look at it. */
+static long directory(int tid, int number, char *into)
+{
+    char link[48], digits[12];
+    char *end = link;
+    word left = (unsigned)tid;
+    int count;
+    for (const char *from = "/proc/"; *from; from++)
+        *end++ = *from;
+    for (int turn = 0;; turn++) {
+        count = 0;
+        do
+            digits[count++] = '0' + left % 10;
+        while (left /= 10);
+        while (count)
+            *end++ = digits[--count];
+        if (turn)
+            break;
+        for (const char *from = number == AT_FDCWD ? "/cwd" : "/fd/"; *from; from++)
+            *end++ = *from;
+        if (number == AT_FDCWD)
+            break;
+        left = (unsigned)number;
+    }
+    *end = 0;
+    long size = call(__NR_readlink, link, into, PATH);
+    /* What is no path, or was cut; and what may have been deleted: " (deleted)" ends with this. */
+    if (size <= 0 || size == PATH || into[0] != '/' || into[size - 1] == ')')
+        return -1;
+    return size;
+}
+
+/* Whether it may be another thing for whoever asks, as /proc/self and /dev/fd, /dev/stdin; or is /dev/fuse. */
+static int is_special(const char *path, const char *end)
+{
+    for (; end - path >= 4; path++) {
+        if (path[0] == 's' && path[1] == 'e' && path[2] == 'l' && path[3] == 'f')
+            return 1;
+        if (end - path >= 6 && path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && path[4] == '/'
+            && (path[5] == 'f' || path[5] == 's'))
+            return 1;
+    }
+    return 0;
+}
+
+/* Captures an open and places its record in the ring; gives where the ring will be written to, 0 if Python is to. */
+static word note(struct context *c)
+{
+    const struct seccomp_notif *seen = c->request;
+    word number = seen->data.nr;
+    int tid = (int)seen->pid, at = number == c->openat;
+    if (seen->data.arch != c->arch || (!at && number != c->open) || c->known[tid % KNOWN] != (unsigned)tid)
+        return 0;
+    word address = seen->data.args[at], flags = seen->data.args[1 + at];
+    if (flags & (O_EXCL | O_NOFOLLOW))
+        return 0;
+
+    /* The directory, a slash, and the path: joined to look whether it is there, apart in the record. */
+    char joined[PATH + 1 + CHUNK], *path = joined + PATH + 1;
+    long base = 0, size = text(tid, address, path);
+    if (size <= 0)
+        return 0;
+    char *whole = path;
+    if (path[0] != '/') {
+        base = directory(tid, at ? (int)seen->data.args[0] : AT_FDCWD, joined);
+        if (base < 0)
+            return 0;
+        /* Moved to the end, beside the path. */
+        whole = path - 1 - base;
+        for (long left = base; left--;)
+            whole[left] = joined[left];
+        path[-1] = '/';
+    }
+    if (is_special(whole, path + size))
+        return 0;
+    long found = call6(__NR_faccessat, AT_FDCWD, (long)whole, 0 /* F_OK */, 0, 0, 0);
+
+    word length = sizeof(struct record) + 4 + base + 4 + size;
+    word room = ALIGN + (length + ALIGN - 1) / ALIGN * ALIGN;
+    word placed = c->words[WRITTEN], start = placed % c->data_size, free_to = c->words[READ] + c->data_size;
+    word skipped = start + room > c->data_size ? c->data_size - start : 0;
+    if (placed + skipped + room > free_to)
+        return 0;
+    if (skipped) {
+        *(word *)(c->data + start) = SKIP;
+        placed += skipped;
+        start = 0;
+    }
+    *(word *)(c->data + start) = length;
+    struct record *record = (struct record *)(c->data + start + ALIGN);
+    record->arch = seen->data.arch;
+    record->number = seen->data.nr;
+    record->tid = record->tgid = tid;
+    record->time = c->now;
+    for (int index = 0; index < 6; index++)
+        record->arguments[index] = seen->data.args[index];
+    record->marks = !found ? EXISTS : found == -NO_ENTRY || found == -NOT_A_DIRECTORY ? ABSENT : 0;
+    record->blobs = 2;
+    record->first = 0;
+    record->second = 0;
+    unsigned char *into = (unsigned char *)(record + 1);
+    *(unsigned *)into = base;
+    copy(into + 4, whole, base);
+    into += 4 + base;
+    *(unsigned *)into = size;
+    copy(into + 4, path, size);
+    return placed + room;
+}
+
+static int somebody_ended(const struct context *c)
+{
+    struct { unsigned events; word data; } __attribute__((packed)) event;
+    return call6(__NR_epoll_wait, c->ended, (long)&event, 1, 0, 0, 0) != 0;
+}
+
+/* Receives and answers until there is something that is not for this: RECEIVED and LOOK_AROUND leave a notification
+ * that is to be answered, FAILED says that RECV has, DESERTED that no process is left. */
+__attribute__((visibility("default"))) long answer(struct context *c)
+{
+    for (;;) {
+        zero(c->request, c->request_size);
+        if (c->polls) {
+            struct { int fd; short events, revents; } poll = {(int)c->listener, POLLIN, 0};
+            call6(__NR_poll, (long)&poll, 1, -1, 0, 0, 0);
+            if (poll.revents & POLLHUP)
+                return DESERTED;
+        }
+        c->before = now(c);
+        if (call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_RECV, c->request) < 0)
+            return FAILED;
+        c->now = now(c);
+        /* Both ways: the clock may be set. */
+        if (c->now >= c->look_at || c->now < c->look_at - c->window) {
+            if (somebody_ended(c))
+                return LOOK_AROUND;
+            c->look_at = c->now + c->window;
+        }
+        word written = 0;
+        if (!c->words[CLOSED] && !(written = note(c)))
+            return RECEIVED;
+
+        c->response->id = c->request->id;
+        c->response->val = 0;
+        c->response->error = 0;
+        c->response->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+        /* See supervisor.py: a call that had to wait has its thread go on where it was. */
+        int tid = (int)c->request->pid, elsewhere = c->sync && tid != c->last && c->now - c->before < c->at_once;
+        c->last = tid;
+        if (elsewhere)
+            call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, 0);
+        long failed = call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SEND, c->response);
+        if (elsewhere)
+            call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+        if (failed || !written)
+            continue; /* The call was interrupted and has not happened; or nobody reads any more. */
+        __atomic_store_n(&c->words[WRITTEN], written, __ATOMIC_RELEASE);
+        if (c->words[ASLEEP]) {
+            word one = 1;
+            c->words[ASLEEP] = 0;
+            call(__NR_write, c->bell, &one, sizeof(one));
+        }
+    }
+}

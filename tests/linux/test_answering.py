@@ -1,0 +1,95 @@
+"""The machine code that answers the usual notifications: that it is what its source says, and where there is none."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("Linux is what this is about", allow_module_level=True)
+
+from rprun.backends.seccomp import record
+from rprun.linux import answering
+
+TREE = Path(__file__).resolve().parents[2]
+
+
+def load() -> answering.Answering:
+    """Load it, to work on nothing."""
+    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    return answering.Answering(
+        memory,
+        listener=-1,
+        ended=-1,
+        bell=-1,
+        window=25_000,
+        receive_ends=True,
+        is_sync=False,
+        request=1024,
+        data=mmap.PAGESIZE,
+    )
+
+
+def test_the_object_is_what_its_source_gives() -> None:
+    """The committed object is what this compiler makes of the committed source; the one that is tested is that."""
+    if shutil.which("gcc") is None:
+        pytest.skip("needs gcc")
+    done = subprocess.run(
+        [sys.executable, str(TREE / "scripts/build_answering.py"), "--check"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if os.uname().machine == "x86_64":
+        committed = TREE / "rprun/linux/answering_x86_64.so"
+        assert Path(answering.OBJECT).read_bytes() == committed.read_bytes()
+
+
+def test_it_depends_on_nothing() -> None:
+    """The object names no library, and no symbol that another one has to have."""
+    if shutil.which("readelf") is None:
+        pytest.skip("needs readelf")
+    objects = sorted((TREE / "rprun/linux").glob("answering_*.so"))
+    assert objects
+    for path in objects:
+        said = subprocess.run(
+            ["readelf", "--dynamic", "--relocs", "--dyn-syms", "--wide", str(path)],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert "NEEDED" not in said
+        assert "There are no relocations" in said
+        symbols = [line.split() for line in said.splitlines() if " GLOBAL " in line]
+        assert [(words[3], words[-1]) for words in symbols] == [("FUNC", "answer")]
+
+
+def test_records_are_those_of_the_interpreter() -> None:
+    """The header that the source has is as long as the one that is unpacked; so is its table of fields."""
+    source = Path(answering.__file__).with_name("answering.c").read_text()
+    header = len(record.pack(0, 0, 0, 0, 0, [0] * 6, record.pack_captured(())))
+    assert f"sizeof(struct record) == {header}," in source
+    assert f"sizeof(struct context) == {len(answering._FIELDS)} * 8," in source
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is machine code for x86_64 only")
+def test_no_listener() -> None:
+    """That RECV fails is said, and the time of it is that of the clock."""
+    assert load().answer() == answering.FAILED
+
+
+def test_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever the reason for which it cannot be loaded, that is an OSError."""
+    (tmp_path / "empty.so").touch()
+    (tmp_path / "noise.so").write_bytes(os.urandom(8192))
+    for name in ("none.so", "empty.so", "noise.so"):
+        monkeypatch.setattr(answering, "OBJECT", str(tmp_path / name))
+        with pytest.raises(OSError, match=name):
+            load()
