@@ -1,7 +1,7 @@
-/* The supervisor's usual case, without an interpreter: opens of plain paths by processes that are known already.
+/* The supervisor's usual case, without an interpreter: calls with one plain path by processes that are known already.
  *
  * Everything else is Python's (rprun/backends/seccomp/supervisor.py), which calls `answer` and gets back the first
- * notification that is not such an open. What is done here is what is done there, in the same order: receive, capture,
+ * notification that is no such call. What is done here is what is done there, in the same order: receive, capture,
  * answer, publish. Some facts about it:
  *
  * - It is no faster in what the kernel does, but an interpreter's loop is some 30 KB of code and data that drives the
@@ -40,7 +40,8 @@ struct context {
     unsigned char *data;
     word data_size;
     int (*clock)(int, struct __kernel_timespec *);
-    word arch, open, openat;      /* AUDIT_ARCH, and the numbers of the two calls */
+    word arch;                    /* AUDIT_ARCH of the calls that `plans` is for */
+    unsigned char *plans;         /* by a call's number up to PLANS: how it is done here, 0 if it is not */
     unsigned *known;              /* processes: KNOWN slots, each with the number of one or 0 */
     /* What Python reads and writes too. */
     long before, now;             /* ns since the Unix epoch: around the last RECV */
@@ -48,20 +49,28 @@ struct context {
     long last;                    /* the thread whose call came last */
 };
 
-_Static_assert(sizeof(struct context) == 22 * 8, "answering.py: _FIELDS");
+_Static_assert(sizeof(struct context) == 21 * 8, "answering.py: _FIELDS");
 
 /* What `answer` returns. */
 enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND };
+
+/* Plans. The path is in the first register, or, with AT, in the second one, behind a directory's descriptor. Of OPENS
+ * the flags are in the next register, and it is told whether the path is there. EXECUTES is done here only where the
+ * path is not there: of a search along PATH nothing is told. */
+enum { PATH_FIRST = 1, AT = 2, OPENS = 4, EXECUTES = 8 };
 
 /* Words of the ring. */
 enum { WRITTEN, READ, LOST, ASLEEP, CLOSED };
 
 enum {
-    KNOWN = 4096, PAGE = 4096, CHUNK = 256, PATH = 4096,
+    PLANS = 512, KNOWN = 4096, PAGE = 4096, CHUNK = 256, PATH = 4096,
     EXISTS = 1, ABSENT = 2, ALIGN = 8, NO_ENTRY = 2, NOT_A_DIRECTORY = 20,
-    AT_FDCWD = -100, O_EXCL = 0200, O_NOFOLLOW = 0400000, POLLIN = 1, POLLHUP = 16,
+    AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, O_CREAT = 0100, O_EXCL = 0200, O_NOFOLLOW = 0400000,
+    POLLIN = 1, POLLHUP = 16,
 };
 #define SKIP (~0ul)
+/* In place of a position in the ring, a multiple of ALIGN: the call is for Python; there is nothing to tell. */
+enum { PYTHON = 1, NOTHING = 2 };
 
 /* A record up to its blobs, as record.py packs it. */
 struct __attribute__((packed)) record {
@@ -165,44 +174,60 @@ static int is_special(const char *path, const char *end)
     return 0;
 }
 
-/* Captures an open and places its record in the ring; gives where the ring will be written to, 0 if Python is to. */
+/* Looks whether a path is there, as an open with these flags would find it; gives marks. */
+static int existence(const char *path, word flags)
+{
+    long error;
+    if (flags & O_NOFOLLOW || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+        word status[32]; /* struct stat, 144 bytes */
+        error = call6(__NR_newfstatat, AT_FDCWD, (long)path, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
+    } else
+        error = call(__NR_faccessat, AT_FDCWD, path, 0 /* F_OK */);
+    return !error ? EXISTS : error == -NO_ENTRY || error == -NOT_A_DIRECTORY ? ABSENT : 0;
+}
+
+/* Captures a call and places its record in the ring; gives where the ring will be written to, PYTHON or NOTHING. */
 static word note(struct context *c)
 {
     const struct seccomp_notif *seen = c->request;
-    word number = seen->data.nr;
-    int tid = (int)seen->pid, at = number == c->openat;
-    if (seen->data.arch != c->arch || (!at && number != c->open) || c->known[tid % KNOWN] != (unsigned)tid)
-        return 0;
-    word address = seen->data.args[at], flags = seen->data.args[1 + at];
-    if (flags & (O_EXCL | O_NOFOLLOW))
-        return 0;
+    int tid = (int)seen->pid;
+    if (tid <= 0 || c->known[tid % KNOWN] != (unsigned)tid || seen->data.arch != c->arch
+        || (unsigned)seen->data.nr >= PLANS)
+        return PYTHON;
+    int plan = c->plans[seen->data.nr], at = !!(plan & AT), marks = 0;
+    if (!plan)
+        return PYTHON;
 
     /* The directory, a slash, and the path: joined to look whether it is there, apart in the record. */
     char joined[PATH + 1 + CHUNK], *path = joined + PATH + 1;
-    long base = 0, size = text(tid, address, path);
+    long base = 0, size = text(tid, seen->data.args[at], path);
     if (size <= 0)
-        return 0;
+        return PYTHON;
     char *whole = path;
     if (path[0] != '/') {
         base = directory(tid, at ? (int)seen->data.args[0] : AT_FDCWD, joined);
         if (base < 0)
-            return 0;
+            return PYTHON;
         /* Moved to the end, beside the path. */
         whole = path - 1 - base;
         for (long left = base; left--;)
             whole[left] = joined[left];
         path[-1] = '/';
     }
-    if (is_special(whole, path + size))
-        return 0;
-    long found = call6(__NR_faccessat, AT_FDCWD, (long)whole, 0 /* F_OK */, 0, 0, 0);
+    if (plan & (OPENS | EXECUTES)) {
+        if (is_special(whole, path + size))
+            return PYTHON;
+        marks = existence(whole, plan & OPENS ? seen->data.args[1 + at] : 0);
+        if (plan & EXECUTES)
+            return marks & ABSENT ? NOTHING : PYTHON;
+    }
 
     word length = sizeof(struct record) + 4 + base + 4 + size;
     word room = ALIGN + (length + ALIGN - 1) / ALIGN * ALIGN;
     word placed = c->words[WRITTEN], start = placed % c->data_size, free_to = c->words[READ] + c->data_size;
     word skipped = start + room > c->data_size ? c->data_size - start : 0;
     if (placed + skipped + room > free_to)
-        return 0;
+        return PYTHON;
     if (skipped) {
         *(word *)(c->data + start) = SKIP;
         placed += skipped;
@@ -216,7 +241,7 @@ static word note(struct context *c)
     record->time = c->now;
     for (int index = 0; index < 6; index++)
         record->arguments[index] = seen->data.args[index];
-    record->marks = !found ? EXISTS : found == -NO_ENTRY || found == -NOT_A_DIRECTORY ? ABSENT : 0;
+    record->marks = marks;
     record->blobs = 2;
     record->first = 0;
     record->second = 0;
@@ -257,8 +282,8 @@ __attribute__((visibility("default"))) long answer(struct context *c)
                 return LOOK_AROUND;
             c->look_at = c->now + c->window;
         }
-        word written = 0;
-        if (!c->words[CLOSED] && !(written = note(c)))
+        word written = c->words[CLOSED] ? NOTHING : note(c);
+        if (written == PYTHON)
             return RECEIVED;
 
         c->response->id = c->request->id;
@@ -273,7 +298,7 @@ __attribute__((visibility("default"))) long answer(struct context *c)
         long failed = call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SEND, c->response);
         if (elsewhere)
             call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-        if (failed || !written)
+        if (failed || written == NOTHING)
             continue; /* The call was interrupted and has not happened; or nobody reads any more. */
         __atomic_store_n(&c->words[WRITTEN], written, __ATOMIC_RELEASE);
         if (c->words[ASLEEP]) {

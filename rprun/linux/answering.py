@@ -1,8 +1,8 @@
 """Answering the usual notifications of a seccomp listener by machine code: `answering.c` beside this file.
 
-Most of what is trapped are opens of plain paths by processes that are known. In a build they take an interpreter some
-20 us each, most of which is its code and data coming back into the caches, and driving the command's out of them. The
-code here leaves little more than the system calls. It is an object without dependencies, made for x86_64; where it
+Most of what is trapped are calls with one plain path, of processes that are known. In a build they take an interpreter
+some 20 us each, most of which is its code and data coming back into the caches, and driving the command's out of them.
+The code here leaves little more than the system calls. It is an object without dependencies, made for x86_64; where it
 cannot be loaded (another machine, a file system mounted noexec), its caller does without.
 """
 
@@ -22,6 +22,7 @@ from rprun.linux.libc import handle
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Mapping
 
 OBJECT = os.path.join(os.path.dirname(__file__), f"answering_{os.uname().machine}.so")
 """Where the machine code for this machine is, if there is any."""
@@ -34,9 +35,12 @@ RECEIVED, FAILED, DESERTED, LOOK_AROUND = range(4)
 _FIELDS = (
     *("listener", "ended", "bell", "polls", "sync", "at_once", "window"),
     *("request", "request_size", "response", "words", "data", "data_size", "clock"),
-    *("arch", "open", "openat", "known", "before", "now", "look_at", "last"),
+    *("arch", "plans", "known", "before", "now", "look_at", "last"),
 )
 _BEFORE, _NOW, _LAST = (_FIELDS.index(name) for name in ("before", "now", "last"))
+# How a call is done there; see answering.c. They are for numbers below _PLANS.
+PATH_FIRST, AT, OPENS, EXECUTES = 1, 2, 4, 8
+_PLANS = 512
 # Slots of the table of known processes; a process that takes the slot of another one makes that one unknown.
 _KNOWN = 4096
 # Nanoseconds: how long RECV takes for a call that waits already, at most.
@@ -49,6 +53,7 @@ class Answering:
     def __init__(
         self,
         memory: mmap.mmap,
+        plans: Mapping[int, int],
         *,
         listener: int,
         ended: int,
@@ -63,6 +68,7 @@ class Answering:
 
         Args:
             memory: the ring (see `rprun.backends.seccomp.ring`): its words are at the start.
+            plans: how calls of this process's own ABI are done, by their numbers; those that are not there are not.
             listener: whose notifications are answered.
             ended: an epoll that is readable when a process has ended.
             bell: the ring's.
@@ -85,6 +91,7 @@ class Answering:
         self._keeper = (ctypes.c_char * len(memory)).from_buffer(memory)
         base = ctypes.addressof(self._keeper)
         self._response = ctypes.create_string_buffer(seccomp.RESP_SIZE)
+        self._plans = ctypes.create_string_buffer(bytes(plans.get(number, 0) for number in range(_PLANS)), _PLANS)
         table = ctypes.create_string_buffer(4 * _KNOWN)
         self._known = memoryview(table).cast("B").cast("I")
         values = {
@@ -103,8 +110,7 @@ class Answering:
             "data_size": len(memory) - data,
             "clock": ctypes.cast(handle.clock_gettime, ctypes.c_void_p).value or 0,
             "arch": syscalls.AUDIT_ARCH[abi],
-            "open": syscalls.NUMBERS[abi]["open"],
-            "openat": syscalls.NUMBERS[abi]["openat"],
+            "plans": ctypes.addressof(self._plans),
             "known": ctypes.addressof(table),
         }
         context = ctypes.create_string_buffer(8 * len(_FIELDS))
@@ -133,7 +139,7 @@ class Answering:
         self._context[_LAST] = tid
 
     def know(self, process: int) -> None:
-        """Have the opens of a process's first thread answered: it sees the files that this process sees."""
+        """Have the calls of a process's first thread answered: it sees the files that this process sees."""
         self._known[process % _KNOWN] = process
 
     def forget(self, process: int) -> None:

@@ -25,6 +25,7 @@ def load() -> answering.Answering:
     memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
     return answering.Answering(
         memory,
+        {},
         listener=-1,
         ended=-1,
         bell=-1,

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 # What the filter's attempt may take to arrive after the connector's message, which can overtake it: nanoseconds.
 _LAG = 20_000_000
 # Seconds for which messages may gather before they are read: to be woken for each would cost more than to read it.
-_GATHER = 0.005
+# Less while so many come that the socket, which an ordinary user cannot make larger, might fill up meanwhile.
+_GATHER, _GATHER_MANY, _MANY = 0.02, 0.005, 100
 # Seconds until what has not come is looked for again, at the end.
 _GLANCE = 0.002
 # Events that wait for being emitted; beyond, the socket fills up, and then the kernel drops.
@@ -129,7 +130,8 @@ class ProcConnector(Backend):
         if self._sight is not None and self._sight.holds():
             pause = min(pause or _GATHER, _GATHER)
         if has_read and joined:
-            pause = min(pause or _GATHER, _GATHER)
+            gather = _GATHER_MANY if has_read > _MANY else _GATHER
+            pause = min(pause or gather, gather)
         else:
             self._epoll.modify(self._connector, _ONCE)
         if pause > 0:
@@ -181,25 +183,26 @@ class ProcConnector(Backend):
 
     # -- messages
 
-    def _read(self) -> bool:
-        """Take what the socket has, and note what is about the tree; True if there was anything."""
+    def _read(self) -> int:
+        """Take what the socket has, and note what is about the tree; returns how much there was."""
         connector, waiting = self._connector, self._waiting
-        has_read = False
+        count = 0
         while connector is not None and len(waiting) < _BOUND:
             try:
                 message = connector.read()
             except OverflowError:
                 # This is heard before what was there already.
-                self._has_gap = has_read = True
+                self._has_gap = True
+                count += 1
                 continue
             if message is None:
                 if self._has_gap:
                     self._has_gap = False
                     self._on_dropped()
                 break
-            has_read = True
+            count += 1
             self._note(message)
-        return has_read
+        return count
 
     def _note(self, message: Message) -> None:
         kind, at_ns, thread, process, parent, status = message

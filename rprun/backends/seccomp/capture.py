@@ -8,10 +8,6 @@ that give it its shape:
 - The number that comes with a notification is a thread's. Its directory and descriptors need not be the process's.
 - A path is kept as it was given, with the directory it is relative to. Symbolic links and `..` are not resolved: what
   they lead to may be another thing by the time the kernel looks.
-- Whether a path exists is asked of the kernel in the supervisor's own name, so only for processes that see the same
-  files; and what is different for everyone who asks, as /proc/self, is asked for by the process's number.
-- To look at a path in a FUSE file system is to wait for the program that serves it. If that is one of the tree, it may
-  be waiting for the supervisor. So nothing is looked at any more once one of the tree has opened /dev/fuse.
 """
 
 from __future__ import annotations
@@ -27,6 +23,7 @@ from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.record import ABSENT, CUT, EXISTS, LIMIT, WHOLE, pack_captured, pack_path
 from rprun.backends.seccomp.sockets import Peers
+from rprun.backends.seccomp.views import ONE_LINK, Views
 from rprun.linux.kept_memory import KeptMemory
 from rprun.linux.memory import FIRST_CHUNK, Reader
 from rprun.observe.kinds import ObserverEventKind
@@ -54,30 +51,31 @@ _CHUNKS_KEPT = 64
 _NOTHING = pack_captured(())
 _UNREADABLE = pack_captured((b"", None))
 _access = os.access
-_ONE_LINK = os.O_NOFOLLOW
-_NEW = os.O_CREAT | os.O_EXCL
-_NOT_PLAIN = _ONE_LINK | os.O_EXCL
+_NOT_PLAIN = ONE_LINK | os.O_EXCL
 
 
 class Capture:
     """Reads what the watched calls of a tree of processes are about.
 
     Attributes:
-        serves_files: one of the tree may serve a file system; no path is looked at any more.
+        views: which files the processes see.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_memory: bool = True) -> None:
+        """Know nobody yet.
+
+        Args:
+            keeps_memory: whether the memory of processes is kept open. What has to be known for that is known only to
+                who sees every exec, also one that seems to find no program.
+        """
+        self._keeps_memory = keeps_memory
         self._reader = Reader()
         self._string = self._reader.string
         self._memory = KeptMemory()
         self._open_memory = self._memory.descriptors
-        self._peers = Peers(self._reader, self._link)
-        self._view = _view_of("self")
-        # Process -> whether it sees the files that this one sees.
-        self._shared: dict[int, bool] = {}
-        # Those that change what they see: another thread of theirs may make a call before that has come about.
-        self._changing: set[int] = set()
-        self.serves_files = False
+        self.views = Views()
+        self._shared = self.views.shared
+        self._peers = Peers(self._reader, self.views.link)
         self._with_rings: set[int] = set()
         self._handlers: dict[tuple[int, int], Handler] = {
             key: self._handler(call, short=calls.has_short_pointers(*key)) for key, call in calls.BY_NUMBER.items()
@@ -104,14 +102,9 @@ class Capture:
         except Exception:  # noqa: BLE001 - a call that is not understood must be answered nevertheless
             return _NOTHING
 
-    def sees_the_same(self, tgid: int) -> bool:
-        """Tell whether a process is known to see the files that this one sees."""
-        return self._shared.get(tgid, False)
-
     def forget(self, tgid: int) -> None:
         """Forget what is known of a process, which has ended."""
-        self._shared.pop(tgid, None)
-        self._changing.discard(tgid)
+        self.views.forget(tgid)
         self._memory.forget(tgid)
         self._with_rings.discard(tgid)
 
@@ -148,16 +141,16 @@ class Capture:
             # Most of all calls come this way. So the usual one, a plain path of a known process, is written out.
             if (
                 self._shared.get(tgid)
-                and not self.serves_files
+                and not self.views.serves_files
                 and not flags & _NOT_PLAIN
                 and b"self" not in path
                 and b"/dev/" not in path
                 and _access(path, os.F_OK)
             ):
                 return pack_path(path, EXISTS)
-            return pack_path(path, self._existence(path, flags, tid, tgid))
+            return pack_path(path, self.views.existence(path, flags, tid, tgid))
         base = self._directory(tid, tgid, directory)
-        marks = self._existence(_join(base, path), flags, tid, tgid) if base and path else 0
+        marks = self.views.existence(_join(base, path), flags, tid, tgid) if base and path else 0
         return pack_captured((base, path), marks)
 
     def _openat2(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
@@ -175,7 +168,7 @@ class Capture:
         if rooted and path is not None:
             path = path.lstrip(b"/") or b"."
         elif resolve == 0 and path and base is not None:
-            marks |= self._existence(_join(base, path), flags, tid, tgid)
+            marks |= self.views.existence(_join(base, path), flags, tid, tgid)
         return pack_captured((base, path), marks, second=flags)
 
     def _path(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
@@ -208,8 +201,7 @@ class Capture:
 
     def _exec(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
         # It ends all other threads.
-        self._shared.pop(tgid, None)
-        self._changing.discard(tgid)
+        self.views.forget(tgid)
         try:
             return self._program(call, arguments, tid, tgid, short=short)
         finally:
@@ -237,7 +229,7 @@ class Capture:
         ABSENT stands for every reason for which it cannot be executed either: the supervisor is the same user's, or
         root's.
         """
-        visible = self._visible(path, tid, tgid)
+        visible = self.views.visible(path, tid, tgid)
         if visible is None:
             return 0, 0
         try:
@@ -296,8 +288,7 @@ class Capture:
 
     def _change(self, _arguments: Sequence[int], _tid: int, tgid: int) -> None:
         """From now on, which files the process sees is asked at each call of it."""
-        self._shared.pop(tgid, None)
-        self._changing.add(tgid)
+        self.views.change(tgid)
 
     def _ring(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
         """Set WHOLE for the first ring of a process, the only one that is told of."""
@@ -315,7 +306,7 @@ class Capture:
                 end = text.find(0)
                 if end >= 0:
                     return text[:end]
-            else:
+            elif self._keeps_memory:
                 self._memory.open(tid, tgid)
             text, whole = self._string(tid, address, _PATH_MAX)
         except (OSError, OverflowError):
@@ -325,74 +316,12 @@ class Capture:
     def _directory(self, tid: int, tgid: int, number: int) -> bytes | None:
         """Return the path of the directory that a register names: a descriptor, or AT_FDCWD."""
         if number & 0xFFFFFFFF == _AT_FDCWD & 0xFFFFFFFF:
-            return self._link(tid, tgid, b"cwd")
+            return self.views.link(tid, tgid, b"cwd")
         return self._descriptor(tid, tgid, number)
 
     def _descriptor(self, tid: int, tgid: int, number: int) -> bytes | None:
-        return self._link(tid, tgid, b"fd/%d" % (number & 0xFFFFFFFF))
-
-    def _link(self, tid: int, tgid: int, name: bytes) -> bytes | None:
-        """Return where a link in /proc/TID leads, as the process sees it; None if that is not a file with a name."""
-        link = b"/proc/%d/%b" % (tid, name)
-        try:
-            path = os.readlink(link)
-            if path[:1] != b"/" or (path.endswith(b" (deleted)") and os.stat(link).st_nlink == 0):
-                return None
-            if self._shared.get(tgid):
-                return path
-            root = os.readlink(b"/proc/%d/root" % tid)
-        except OSError:
-            return None
-        if root == b"/":
-            return path
-        if path == root:
-            return b"/"
-        # In a chroot; what lies outside of it has no name for the process.
-        return path[len(root) :] if path.startswith(root + b"/") else None
-
-    # -- existence
-
-    def _existence(self, path: bytes, flags: int, tid: int, tgid: int) -> int:
-        visible = self._visible(path, tid, tgid)
-        if visible is None:
-            return 0
-        follows = not flags & _ONE_LINK and flags & _NEW != _NEW
-        try:
-            os.stat(visible, follow_symlinks=follows)
-        except OSError as error:
-            return ABSENT if error.errno in (ENOENT, ENOTDIR) else 0
-        return EXISTS
-
-    def _visible(self, path: bytes, tid: int, tgid: int) -> bytes | None:
-        """Return under which path this process sees what another one sees; None where that cannot be known."""
-        special = b"self" in path or b"/dev/" in path
-        if special and path.endswith(b"/dev/fuse"):
-            self.serves_files = True
-        shared = self._shared.get(tgid)
-        if shared is None:
-            shared = len(self._view) > 1 and _view_of(tid) == self._view
-            if tgid not in self._changing:
-                self._shared[tgid] = shared
-        if not shared or self.serves_files:
-            return None
-        if special:
-            if path.startswith(b"/proc/self/"):
-                return b"/proc/%d/%b" % (tgid, path[11:])
-            if path.startswith(b"/proc/thread-self/"):
-                return b"/proc/%d/task/%d/%b" % (tgid, tid, path[18:])
-            if (b"proc" in path and b"self" in path) or b"/dev/fd" in path or b"/dev/std" in path:
-                return None
-        return path
+        return self.views.link(tid, tgid, b"fd/%d" % (number & 0xFFFFFFFF))
 
 
 def _join(base: bytes, path: bytes) -> bytes:
     return path if path[:1] == b"/" else base + b"/" + path
-
-
-def _view_of(process: int | str) -> tuple[object, ...]:
-    """Return what decides which files a process sees: its root directory and its mount namespace; () if unreadable."""
-    try:
-        root = os.stat(f"/proc/{process}/root")
-        return root.st_dev, root.st_ino, os.readlink(f"/proc/{process}/ns/mnt")
-    except OSError:
-        return ()

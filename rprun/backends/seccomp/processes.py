@@ -32,6 +32,9 @@ PROCESS = struct.Struct("=iq")
 # A record in the ring: a process, its parent (-1: not known), and the time in nanoseconds since the Unix epoch.
 PROCESS_STARTED = struct.Struct("=iiq")
 
+# Pidfds that may wait in the socket, which has room for some 270, before rprun is woken to take them.
+_TOLD_AT_MOST = 64
+
 
 class Processes:
     """Finds the process of a thread, and tells rprun of each new one."""
@@ -52,6 +55,7 @@ class Processes:
         self._numbers: dict[int, int] = {}
         self._ended = select.epoll()
         self._unwatched: set[int] = set()
+        self._told = 0
         self._filters = -1  # how many filters the first process of the tree is under
 
     def fileno(self) -> int:
@@ -101,6 +105,9 @@ class Processes:
                 # rprun is gone or far behind: nobody will learn how this process ends.
                 self._ring.lose()
             self._ring.publish()
+            self._told += 1
+            if self._told % _TOLD_AT_MOST == 0:
+                self._ring.wake()
         else:
             # Nor will its end be told.
             self._ring.lose()

@@ -95,7 +95,11 @@ class Ring:
         words[_WRITTEN] = self._placed
         if words[_ASLEEP]:
             words[_ASLEEP] = 0
-            os.eventfd_write(self.bell, 1)
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake the reader, whether it sleeps or lets records gather."""
+        os.eventfd_write(self.bell, 1)
 
     def take_back(self) -> None:
         """Forget what was put and not published."""

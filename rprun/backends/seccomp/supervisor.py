@@ -28,11 +28,13 @@ from _signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from fcntl import ioctl
 from time import time_ns
 
+from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.capture import Capture
 from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
 from rprun.backends.seccomp.ring import DATA_OFFSET, REQUEST_OFFSET
-from rprun.linux import answering, pidfd, seccomp
+from rprun.linux import answering, pidfd, seccomp, syscalls
+from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +49,11 @@ _DESCRIPTOR = struct.Struct("=i")
 # which is less than it takes a process to end, to be waited for, and another to be forked.
 _AT_ONCE = 4_000
 _LOOK_AROUND = 25_000
+# What the machine code is told of where a path is, and of what becomes of it.
+_PLACES = {(calls.CWD, 0): answering.PATH_FIRST, (0, 1): answering.AT}
+_WAYS = {ObserverEventKind.FILE_OPEN: answering.OPENS, ObserverEventKind.EXEC: answering.EXECUTES}
+# Flags in memory, or none; a path that may be empty and is executed then.
+_NOT_SO_PLAIN = ("openat2", "creat", "execveat")
 _ZEROS = bytes(seccomp.NOTIF_SIZE)
 # A message to rprun: there is nothing to supervise.
 NOBODY = b"nobody"
@@ -147,7 +154,6 @@ class Supervisor:
         self._listener = listener
         to_rprun = socket.socket(fileno=control)
         to_rprun.setblocking(False)  # noqa: FBT003 - the call takes it so
-        self._capture = Capture()
         self.processes = Processes(ring, to_rprun, self._forget)
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.
         self._receive_ends = _tells_numbers()
@@ -162,6 +168,7 @@ class Supervisor:
         try:
             self._machine_code: answering.Answering | None = answering.Answering(
                 ring.memory,
+                _plans(),
                 listener=listener,
                 ended=self.processes.fileno(),
                 bell=ring.bell,
@@ -173,6 +180,8 @@ class Supervisor:
             )
         except OSError:
             self._machine_code = None
+        # The machine code answers execs that find no program, without a word about them.
+        self._capture = Capture(keeps_memory=self._machine_code is None)
 
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
@@ -253,13 +262,26 @@ class Supervisor:
         process = self.processes.of(tid)
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
-            if self._capture.serves_files:
+            if self._capture.views.serves_files:
                 self._machine_code = None
-            elif tid == process and self._capture.sees_the_same(process):
+            elif tid == process and self._capture.views.shared.get(process):
                 self._machine_code.know(process)
             else:
                 self._machine_code.forget(process)
         return captured is not None and self._ring.put(pack(arch, number, tid, process, now, arguments, captured))
+
+
+def _plans() -> dict[int, int]:
+    """Return how the machine code is to do calls of this process's own ABI: those with one path, by their numbers."""
+    own = syscalls.AUDIT_ARCH.get(syscalls.native() or "")
+    plans: dict[int, int] = {}
+    for (arch, number), call in calls.BY_NUMBER.items():
+        if arch != own or call is None or len(call.paths) != 1 or call.kind is ObserverEventKind.UNOBSERVED:
+            continue
+        plan = _PLACES.get(call.paths[0])
+        if plan is not None and call.name not in _NOT_SO_PLAIN:
+            plans[number] = plan | _WAYS.get(call.kind, 0)
+    return plans
 
 
 def _tells_numbers() -> bool:

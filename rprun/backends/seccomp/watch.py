@@ -2,8 +2,9 @@
 
 Some facts about the waiting:
 
-- While many records come, they are read by the clock, a few milliseconds after each other: to be woken for each would
-  cost the supervisor, and so the command, a system call a record.
+- While many records come, they are read by the clock, some milliseconds after each other: to be woken for each would
+  cost the supervisor, and so the command, a system call a record; and here, whatever the number of records, a quarter
+  of a millisecond.
 - When none has come for that long, the reader says that it sleeps, and looks once more after a while: a record that
   was published at that very moment may not have been seen, nor the reader's word by the supervisor (see `ring.py`).
 - What a process did is emitted before its end is. A call is answered before its record is published, so its process
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from rprun.observe.emitter import Emitter
 
 # Seconds: how long records may gather before they are read, and how long a sleeping reader looks back.
-_GATHER = 0.005
+_GATHER = 0.02
 _LOOK_BACK = 0.01
 # Seconds between two looks at what the supervisor has in hand, at the end.
 _GLANCE = 0.0002

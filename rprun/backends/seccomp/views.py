@@ -1,0 +1,111 @@
+"""Which files a process sees: those that the supervisor sees too, under the same paths, or others.
+
+Some facts about that:
+
+- It is decided by the process's root directory and its mount namespace. Both can change: so can what is known of it.
+- Whether a path exists is asked of the kernel in the supervisor's own name, so only for processes that see the same
+  files; and what is different for everyone who asks, as /proc/self, is asked for by the process's number.
+- To look at a path in a FUSE file system is to wait for the program that serves it. If that is one of the tree, it may
+  be waiting for the supervisor. So nothing is looked at any more once one of the tree has opened /dev/fuse.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import os
+from errno import ENOENT, ENOTDIR
+
+from rprun.backends.seccomp.record import ABSENT, EXISTS
+
+ONE_LINK = os.O_NOFOLLOW
+_NEW = os.O_CREAT | os.O_EXCL
+
+
+class Views:
+    """Knows of each process whether it sees the same files as this one.
+
+    Attributes:
+        shared: process -> whether it does, as far as that is known. Only to be read.
+        serves_files: one of the tree may serve a file system; no path is looked at any more.
+    """
+
+    def __init__(self) -> None:
+        self.shared: dict[int, bool] = {}
+        self.serves_files = False
+        self._own = _view_of("self")
+        # Those that change what they see: another thread of theirs may make a call before that has come about.
+        self._changing: set[int] = set()
+
+    def change(self, tgid: int) -> None:
+        """A process is about to change what it sees: from now on that is asked anew at each call of it."""
+        self.shared.pop(tgid, None)
+        self._changing.add(tgid)
+
+    def forget(self, tgid: int) -> None:
+        """Forget what is known of a process: it has ended, or executes a program, which ends its other threads."""
+        self.shared.pop(tgid, None)
+        self._changing.discard(tgid)
+
+    def link(self, tid: int, tgid: int, name: bytes) -> bytes | None:
+        """Return where a link in /proc/TID leads, as the process sees it; None if that is not a file with a name."""
+        link = b"/proc/%d/%b" % (tid, name)
+        try:
+            path = os.readlink(link)
+            if path[:1] != b"/" or (path.endswith(b" (deleted)") and os.stat(link).st_nlink == 0):
+                return None
+            if self.shared.get(tgid):
+                return path
+            root = os.readlink(b"/proc/%d/root" % tid)
+        except OSError:
+            return None
+        if root == b"/":
+            return path
+        if path == root:
+            return b"/"
+        # In a chroot; what lies outside of it has no name for the process.
+        return path[len(root) :] if path.startswith(root + b"/") else None
+
+    def existence(self, path: bytes, flags: int, tid: int, tgid: int) -> int:
+        """Return EXISTS, ABSENT or 0, where it cannot be known, of a path that is to be opened with these flags."""
+        visible = self.visible(path, tid, tgid)
+        if visible is None:
+            return 0
+        follows = not flags & ONE_LINK and flags & _NEW != _NEW
+        try:
+            os.stat(visible, follow_symlinks=follows)
+        except OSError as error:
+            return ABSENT if error.errno in (ENOENT, ENOTDIR) else 0
+        return EXISTS
+
+    def visible(self, path: bytes, tid: int, tgid: int) -> bytes | None:
+        """Return under which path this process sees what another one sees; None where that cannot be known."""
+        special = b"self" in path or b"/dev/" in path
+        if special and path.endswith(b"/dev/fuse"):
+            self.serves_files = True
+        shared = self.shared.get(tgid)
+        if shared is None:
+            shared = len(self._own) > 1 and _view_of(tid) == self._own
+            if tgid not in self._changing:
+                self.shared[tgid] = shared
+        if not shared or self.serves_files:
+            return None
+        if special:
+            if path.startswith(b"/proc/self/"):
+                return b"/proc/%d/%b" % (tgid, path[11:])
+            if path.startswith(b"/proc/thread-self/"):
+                return b"/proc/%d/task/%d/%b" % (tgid, tid, path[18:])
+            if (b"proc" in path and b"self" in path) or b"/dev/fd" in path or b"/dev/std" in path:
+                return None
+        return path
+
+
+def _view_of(process: int | str) -> tuple[object, ...]:
+    """Return what decides which files a process sees: its root directory and its mount namespace; () if unreadable."""
+    try:
+        root = os.stat(f"/proc/{process}/root")
+        return root.st_dev, root.st_ino, os.readlink(f"/proc/{process}/ns/mnt")
+    except OSError:
+        return ()
