@@ -26,6 +26,13 @@ SHARED = (
     "fish/vendor_completions.d/rprun.fish",
     "powershell/completions/rprun.ps1",
 )
+SOURCES = (
+    "man/rprun.1",
+    "completions/rprun.bash",
+    "completions/_rprun",
+    "completions/rprun.fish",
+    "completions/rprun.ps1",
+)
 
 
 def lines_under(heading: str) -> list[str]:
@@ -52,9 +59,10 @@ def test_it_runs(installed: Installed) -> None:
 
 
 def test_all_files_are_there(installed: Installed) -> None:
-    """Below the installation's share/ are man page and completions, byte for byte those of the checkout."""
-    sources = ("man/rprun.1", *(f"completions/{name}" for name in ("rprun.bash", "_rprun", "rprun.fish", "rprun.ps1")))
-    for name, source in zip(SHARED, sources, strict=True):
+    """Below the installation's share/ are the files that the man page names, byte for byte those of the checkout."""
+    named = re.findall(r"^\.It Pa share/(.*)$", (CHECKOUT / SOURCES[0]).read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(named) == set(SHARED)
+    for name, source in zip(SHARED, SOURCES, strict=True):
         assert (installed.share / name).read_bytes() == (CHECKOUT / source).read_bytes()
 
 
