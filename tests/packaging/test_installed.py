@@ -124,7 +124,7 @@ def test_one_line_for_the_rest(installing: Callable[[str], Installed], which: st
     assert lookups.fish(installed)
     assert lookups.zsh(installed, FPATH)
     assert installed.run(installed.executable, "--help").returncode == 0
-    # There is no PowerShell here to read it, but it is where the README says that it is.
+    # There is no PowerShell here to read it.
     assert (installed.home / ".local/share" / SHARED[4]).samefile(installed.share / SHARED[4])
     installed.remove()
     left = named_after_it(installed.home)
