@@ -74,7 +74,7 @@ is a signal's name with or without SIG, in any case, its number, or
 Of an option that is given twice the last one holds, unless it may be repeated.
 """
 
-REST = r"""
+ENVIRONMENT = r"""
 .Sh ENVIRONMENT
 .Nm
 sets no variable, and passes on all of them as they are, except for
@@ -113,6 +113,9 @@ If set, an error inside
 .Nm
 comes with its Python traceback.
 .El
+"""
+
+REST = r"""
 .Sh EXIT STATUS
 The command's own, or, if a signal ended the command, death by the same signal, which a shell shows as 128 and its
 number.

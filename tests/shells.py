@@ -17,7 +17,7 @@ from running import clean_environment
 
 PATIENCE = 30
 # Where the generated files are; the package itself may be imported from elsewhere.
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def needs(program: str) -> str:
@@ -31,8 +31,11 @@ def needs(program: str) -> str:
 class Shell:
     """A shell on a terminal of its own, wide enough that no line is folded."""
 
-    def __init__(self, command: list[str], home: Path) -> None:
-        environment = clean_environment(TERM="dumb", HOME=str(home), PS1="", INPUTRC="/dev/null", HISTFILE="/dev/null")
+    def __init__(self, command: list[str], home: Path, environment: dict[str, str] | None = None) -> None:
+        """Start it at `home`, with what is in an environment, this process's unless there is another one."""
+        before = clean_environment() if environment is None else environment
+        settled = {"TERM": "dumb", "HOME": str(home), "PS1": "", "INPUTRC": "/dev/null", "HISTFILE": "/dev/null"}
+        environment = before | settled
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.execve(command[0], command, environment)
