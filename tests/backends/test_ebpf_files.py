@@ -67,7 +67,7 @@ def test_every_call_on_files(tmp_path: Path) -> None:
 
     a = here + b"/a"
     assert told(body) == [
-        opened(b"/", os.O_RDONLY | os.O_CLOEXEC),
+        opened(b"/", os.O_RDONLY | os.O_CLOEXEC | os.O_LARGEFILE),
         opened(a, os.O_CREAT | os.O_WRONLY | os.O_TRUNC),
         opened(a, os.O_RDWR),
         opened(a, os.O_RDONLY),
@@ -118,7 +118,7 @@ def test_descriptors_in_place_of_paths(tmp_path: Path) -> None:
         call("open", here, os.O_TMPFILE | os.O_RDWR, 0o600)
 
     assert told(body) == [
-        opened(here + b"/a", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC),
+        opened(here + b"/a", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_LARGEFILE),
         one("chown", here + b"/a"),
         one("chown", here),
         one("chown", None, "ENOENT"),
@@ -185,7 +185,8 @@ def test_what_strace_tells(tmp_path: Path) -> None:
     def body() -> None:
         # -D: it is not the parent of what it traces, so this process is that.
         os.execv(
-            strace, [strace, "-D", "-q", "-o", str(log), "-e", "trace=?open,openat", sys.executable, "-S", "-c", program]
+            strace,
+            [strace, "-D", "-q", "-o", str(log), "-e", "trace=?open,openat", sys.executable, "-S", "-c", program],
         )
 
     with attached() as maps:

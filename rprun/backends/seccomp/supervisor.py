@@ -30,6 +30,7 @@ from rprun.backends.seccomp.capture import Capture
 from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
 from rprun.linux import pidfd, seccomp
+from rprun.linux.descriptors import close_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def detach(kept: tuple[int, ...]) -> None:
     os.chdir("/")
     before = 0
     for descriptor in sorted({*kept, 1 << 30}):
-        if descriptor > before:
-            os.closerange(before, min(descriptor, 1 << 20))
+        close_range(before, descriptor)
         before = descriptor + 1
     # So that a number below 3 is never one of ours.
     null = os.open(os.devnull, os.O_RDWR)
