@@ -55,23 +55,24 @@ _rprun_command() {
 
 _rprun() {
     # readline breaks words at = and : too; words that no blank divides are put together again here.
-    local words=() starts=() i n=0 cword=0 rest=$COMP_LINE word
+    # Not named words and cword: by these bash-completion would take our numbers of COMP_WORDS for numbers of theirs.
+    local parts=() starts=() i n=0 at=0 rest=$COMP_LINE word
     for i in "${!COMP_WORDS[@]}"; do
         word=${COMP_WORDS[i]}
         if ((n)) && [[ $rest != [[:space:]]* ]] && [[ $word || ${COMP_LINE:0:COMP_POINT} != *[[:space:]] ]]; then
-            words[n - 1]+=$word
+            parts[n - 1]+=$word
         else
-            words[n]=$word starts[n]=$i n=$((n + 1))
+            parts[n]=$word starts[n]=$i n=$((n + 1))
         fi
         rest=${rest#"${rest%%[![:space:]]*}"} rest=${rest#"$word"}
-        ((i == COMP_CWORD)) && cword=$((n - 1)) && break
+        ((i == COMP_CWORD)) && at=$((n - 1)) && break
     done
-    local cur=${words[cword]} own=${COMP_WORDS[COMP_CWORD]}
+    local cur=${parts[at]} own=${COMP_WORDS[COMP_CWORD]}
     COMPREPLY=()
 
     i=1
-    while ((i < cword)); do
-        case ${words[i]} in
+    while ((i < at)); do
+        case ${parts[i]} in
             --)
                 _rprun_command "${starts[i + 1]}"
                 return
@@ -81,10 +82,10 @@ _rprun() {
             *) break ;;
         esac
     done
-    if ((i > cword)); then
-        _rprun_value "${words[cword - 1]}" "$cur"
-    elif ((i < cword)); then
-        case $i:${words[i]} in
+    if ((i > at)); then
+        _rprun_value "${parts[at - 1]}" "$cur"
+    elif ((i < at)); then
+        case $i:${parts[i]} in
             1:capabilities) COMPREPLY=($(compgen -W "--json --all --help -h" -- "$cur")) ;;
             *) _rprun_command "${starts[i]}" && return ;;
         esac

@@ -16,7 +16,11 @@ function __rprun_command
             case --size --drain --observe --events --require --backend --timeout --idle-timeout --signal --kill-after --orphans --cwd --env --env-unset
                 set -q words[2]; or return 1
                 set -e words[1..2]
-            case '-?*'
+            case -
+                # The command; a question mark is no pattern any more in fish 4.
+                printf '%s\n' $words
+                return 0
+            case '-*'
                 set -e words[1]
             case '*'
                 printf '%s\n' $words

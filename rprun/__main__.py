@@ -28,6 +28,11 @@ OWN_FAILURE = RprunError.status
 
 def main() -> int:
     """Run the command line; the exit status."""
+    if sys.warnoptions and not os.environ.get("RPRUN_DEBUG"):
+        # PYTHONWARNINGS and PYTHONDEVMODE are meant for the command, whose stderr this is. It is imported already.
+        import warnings
+
+        warnings.simplefilter("ignore")
     try:
         return _run(sys.argv[1:])
     except RprunError as error:

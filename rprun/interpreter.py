@@ -44,6 +44,14 @@ def start(module: str, arguments: Sequence[str], descriptors: Sequence[int]) -> 
     return process.pid
 
 
+def has_other_threads() -> bool:
+    """Tell whether this process has other threads, including those of libraries that Python does not know of."""
+    try:
+        return len(os.listdir("/proc/self/task")) > 1
+    except OSError:
+        return threading.active_count() > 1
+
+
 def start_child(
     body: Callable[[], object], module: str, arguments: Sequence[str] = (), descriptors: Sequence[int] = ()
 ) -> int:
@@ -58,7 +66,7 @@ def start_child(
     Raises:
         OSError: no more processes, descriptors or memory.
     """
-    if threading.active_count() > 1:
+    if has_other_threads():
         return start(module, arguments, descriptors)
     # A signal that came to the child first would run the handler that this process has for it.
     before = pthread_sigmask(SIG_BLOCK, valid_signals())

@@ -234,8 +234,9 @@ def run(
 ) -> Any:
     """Run a command untouched, in a terminal or on pipes, and say truthfully what it did."""
     if ctx.invoked_subcommand is None:
-        return finish({name: value for name, value in ctx.params.items() if name != "version"})
-    return None
+        # click before 8.1 drops what a group's own function returns.
+        ctx.obj = finish({name: value for name, value in ctx.params.items() if name != "version"})
+    return ctx.obj
 
 
 @app.command(cls=HelpCommand)
@@ -296,7 +297,8 @@ def _invoke(root: Any, args: list[str]) -> RunOptions | int:
     try:
         try:
             with root.make_context("rprun", list(args)) as ctx:
-                result: RunOptions | int = root.invoke(ctx)
+                done = root.invoke(ctx)
+                result: RunOptions | int = done if ctx.obj is None else ctx.obj
         except typer.Exit as left:
             result = left.exit_code
         # Here and not at interpreter exit, where a full disk is reported in three lines and as 120.

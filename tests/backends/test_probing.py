@@ -14,6 +14,7 @@ if sys.platform != "linux":
 from running import PATIENCE, clean_environment
 
 from rprun import EventCategory, ObserverCapabilities
+from rprun.linux.syscalls import NUMBERS, X86_64, native
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,31 @@ except ChildProcessError:
     print(len(alone))
 """
 
+# A thread that the module `threading` does not know of, as those of libraries are. From 3.12 on Python warns of a fork
+# beside one, and everywhere of what is not closed.
+UNKNOWN_THREAD = """
+import _thread
+from rprun import ObserverCapabilities
+lock = _thread.allocate_lock()
+lock.acquire()
+for _ in range(4 if beside else 0):
+    _thread.start_new_thread(lock.acquire, ())
+print(ObserverCapabilities.negotiate().to_candidate_rows())
+"""
+
+# The first call of a child that is put under a filter is one that musl makes where glibc makes openat(2).
+OLD_CALL = """
+import ctypes, os
+from rprun.backends.seccomp import probing
+from rprun.linux import libc, syscalls
+def open_as_musl_does(path, flags):
+    kept = ctypes.create_string_buffer(path)
+    return libc.syscall(syscalls.NUMBERS[syscalls.native()]["open"], ctypes.addressof(kept), flags, 0)
+os.open = open_as_musl_does
+answer = probing.try_out()
+print(answer.refused, answer.works, answer.reads_memory)
+"""
+
 # Writes a line for each netlink socket that this process opens: the proc connector is the one user.
 NETLINK = """
 import os, socket, sys
@@ -83,6 +109,39 @@ def test_beside_a_busy_thread() -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 3
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside"])
+def test_nothing_to_warn_of(beside: bool) -> None:
+    """A program that takes warnings for errors gets none for what rprun does, alone or beside threads of libraries."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"beside = {beside}{UNKNOWN_THREAD}"],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.skipif("open" not in NUMBERS[native() or X86_64], reason="no such call on this architecture")
+def test_the_c_library_chooses_the_call() -> None:
+    """A file that is opened by open(2), as musl does it, proves as much as one by openat(2)."""
+    found = []
+    for program in (OLD_CALL, OLD_CALL.replace("os.open =", "_ =")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=3 * PATIENCE,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        found.append(done.stdout)
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(

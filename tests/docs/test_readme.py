@@ -17,8 +17,13 @@ from running import clean_environment
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
-# What differs from run to run.
-_VARYING = ((r'("seq":|"pid":|pid=)\d+', r"\1N"), (r'("timestamp_ms":)\d+', r"\1N"), (r"\d\d:\d\d:\d\d\.\d{3}", "TIME"))
+# What differs from run to run; and bash 5.3 tells of what was terminated, too.
+_VARYING = (
+    (r'("seq":|"pid":|pid=)\d+', r"\1N"),
+    (r'("timestamp_ms":)\d+', r"\1N"),
+    (r"\d\d:\d\d:\d\d\.\d{3}", "TIME"),
+    (r"(?m)^Terminated +rprun .*$", "Terminated"),
+)
 
 
 def blocks(language: str) -> list[str]:

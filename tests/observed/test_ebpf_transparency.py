@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -53,7 +54,12 @@ def test_nothing_is_changed(tmp_path: Path) -> None:
     environment = clean_environment()
     bare = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=True, env=environment)
     result, _ = observe(tmp_path, *words, env=environment)
-    assert (result.stdout, result.stderr) == (bare.stdout, b"")
+    assert (_without_internal(result.stdout), result.stderr) == (_without_internal(bare.stdout), b"")
+
+
+def _without_internal(status: bytes) -> bytes:
+    """Take out 32 and 33, the C library's own: its posix_spawn, by which Python starts some programs, ignores them."""
+    return re.sub(rb"(?<=SigIgn:\t)\w+", lambda found: b"%x" % (int(found[0], 16) & ~(3 << 31)), status)
 
 
 def test_set_user_id(tmp_path: Path) -> None:

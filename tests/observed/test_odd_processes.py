@@ -142,8 +142,9 @@ def test_not_dumpable(user: tuple[str, ...], tmp_path: Path) -> None:
         pytest.skip("CAP_SETUID is missing, which only root has")
     result, events = observe(tmp_path, *python(NOT_DUMPABLE, *user))
     assert (result.stderr, result.returncode) == (b"", 6)
-    last = of_kind(events, "file-open")[-2:]
-    assert {event["path"] for event in last} <= {None, "/dev/null"}
+    # From 3.12 on Python counts its threads when it forks.
+    last = [event["path"] for event in of_kind(events, "file-open") if event["path"] != "/proc/self/stat"][-2:]
+    assert set(last) <= {None, "/dev/null"}
     assert [event["exit_code"] for event in of_kind(events, "descendant-exited")] == [4]
     assert lost(events) == 0
 
@@ -209,4 +210,4 @@ def test_whose_memory(tmp_path: Path) -> None:
     assert result.returncode == 0
     paths = [str(event["path"]) for event in of_kind(events, "file-open")]
     expected = ["/nowhere/of the parent", "/nowhere/of the  child", "/nowhere/of the program"] * count
-    assert [path for path in paths if not path.startswith(("/etc/ld.so", "/lib"))] == expected
+    assert [path for path in paths if not path.startswith(("/etc/ld", "/lib", "/usr/lib"))] == expected

@@ -97,6 +97,8 @@ with open("/proc/sys/kernel/ns_last_pid", "w") as last:
 again, writer = child()
 print(again, flush=True)
 sys.stdin.readline()
+os.close(writer)
+os.waitpid(again, 0)
 """
 
 

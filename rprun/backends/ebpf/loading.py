@@ -8,12 +8,17 @@ assert sys.platform == "linux"
 
 import os
 import threading
+import time
 from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 from errno import EAGAIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+# Seconds that a thread may take from its last step in Python to its end. Only a tracer can hold it up for longer.
+_PATIENCE = 1.0
 
 
 class Loading:
@@ -49,7 +54,7 @@ class Loading:
         Raises:
             Exception: what kept them from being loaded.
         """
-        self._thread.join()
+        self._join()
         if self._failure is not None:
             raise self._failure
         links, self._links = self._links, []
@@ -57,7 +62,14 @@ class Loading:
 
     def close(self) -> None:
         """Close them if nobody has taken them."""
-        self._thread.join()
+        self._join()
         for link in self._links:
             os.close(link)
         self._links = []
+
+    def _join(self) -> None:
+        """Wait until the kernel has no such thread any more: until then a fork would be one beside a thread."""
+        self._thread.join()
+        here, until = f"/proc/self/task/{self._thread.native_id}", time.monotonic() + _PATIENCE
+        while os.path.exists(here) and time.monotonic() < until:
+            os.sched_yield()

@@ -86,7 +86,10 @@ def _be_seen(secret: int) -> NoReturn:
     try:
         token.tell(secret)
         os.close(os.open(os.devnull, os.O_RDONLY))
-        _socket.socket(_socket.AF_UNIX).connect_ex(os.devnull)
+        peer = _socket.socket(_socket.AF_UNIX)
+        peer.connect_ex(os.devnull)
+        # Closed by hand, or the interpreter may warn of it on the command's stderr.
+        peer.close()
         if os.fork() == 0:
             os._exit(_STATUS)
         os.wait()

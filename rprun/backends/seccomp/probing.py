@@ -12,6 +12,7 @@ import socket
 from select import POLLIN, poll
 
 from rprun.backends.interface import REMEDY
+from rprun.backends.seccomp import calls
 from rprun.interpreter import start_child
 from rprun.linux import memory, pidfd, seccomp, syscalls
 from rprun.linux.listener import FAILED, install_and_send
@@ -93,7 +94,9 @@ def _be_observed(channel: int) -> NoReturn:
     status = 1
     try:
         native = syscalls.native() or ""
-        traps = {syscalls.AUDIT_ARCH[native]: {syscalls.NUMBERS[native]["openat"]}}
+        # Which of them it is, is the C library's choice: musl has open where glibc has openat.
+        numbers = {number for name, number in syscalls.NUMBERS[native].items() if name in ("open", "openat")}
+        traps = {syscalls.AUDIT_ARCH[native]: numbers}
         # The duplicate stays open, so that a supervisor that gives up is not mistaken for one that never was.
         install_and_send(os.dup(channel), traps, {})
         os.open(_PATH, os.O_RDONLY)
@@ -118,9 +121,11 @@ def _supervise(channel: socket.socket, pid: int, answer: Answer) -> None:
         if poller.poll(_PATIENCE):
             buffer = bytearray(seccomp.NOTIF_SIZE)
             seccomp.receive(listener, buffer)
-            notification, tid, _, _, _, _, *arguments = seccomp.NOTIFICATION.unpack_from(buffer)
+            notification, tid, _, number, arch, _, *arguments = seccomp.NOTIFICATION.unpack_from(buffer)
+            call = calls.find(arch, number, arguments[0])
+            _, path = call.paths[0] if call else (0, 0)
             try:
-                answer.reads_memory = memory.read_string(tid, arguments[1], len(_PATH) + 1) == (_PATH, True)
+                answer.reads_memory = memory.read_string(tid, arguments[path], len(_PATH) + 1) == (_PATH, True)
             except OSError:
                 pass
             seccomp.respond_continue(listener, notification)

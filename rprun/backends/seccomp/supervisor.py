@@ -34,6 +34,7 @@ from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
 from rprun.backends.seccomp.ring import DATA_OFFSET, REQUEST_OFFSET
 from rprun.linux import answering, pidfd, seccomp, syscalls
+from rprun.linux.descriptors import close_range
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -110,8 +111,7 @@ def detach(kept: tuple[int, ...]) -> None:
     os.chdir("/")
     before = 0
     for descriptor in sorted({*kept, 1 << 30}):
-        if descriptor > before:
-            os.closerange(before, min(descriptor, 1 << 20))
+        close_range(before, descriptor)
         before = descriptor + 1
     # So that a number below 3 is never one of ours.
     null = os.open(os.devnull, os.O_RDWR)

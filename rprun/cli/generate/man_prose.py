@@ -404,5 +404,9 @@ act on the interpreter that runs
 .Nm
 before they reach the command; what is in
 .Ev PYTHONPATH
-is searched last.
+is searched last, and
+.Ev PYTHONWARNINGS
+shows nothing of
+.Nm
+itself.
 """
