@@ -4,7 +4,8 @@ Some facts about writing without waiting:
 
 - O_NONBLOCK belongs to the open file description, which an inherited descriptor shares with the shell, the command and
   whoever else: setting it would make *their* writes fail. Linux lets us open the same pipe or terminal a second time
-  through /proc/self/fd, and that description is ours alone. A socket cannot be opened, but send(2) takes MSG_DONTWAIT.
+  through /proc/self/fd, other systems a terminal by its name, and that description is ours alone. A socket cannot be
+  opened, but send(2) takes MSG_DONTWAIT.
 - Where that is not to be had (no /proc, another user's pipe), poll(2) says when a pipe has room for PIPE_BUF bytes,
   so no more than that is written at once. Another writer may take that room between poll and write; then the write
   waits for the reader.
@@ -18,7 +19,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import select
 import stat
 import sys
 import termios
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 assert not TYPE_CHECKING or sys.platform != "win32"
+
+if sys.platform == "darwin":
+    from rprun.bsd import polling
+    from rprun.bsd.polling import PIPE_BUF
+else:
+    import select as polling
+    from select import PIPE_BUF
 
 STDERR = 2
 FIRST_FREE = 3
@@ -95,20 +102,30 @@ class Destination:
         if stat.S_ISREG(self._status.st_mode):
             return True
         deadline = time.monotonic() + seconds
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
+        poll = polling.poll()
+        poll.register(self.fd, polling.POLLOUT)
         while True:
             left = max(0.0, deadline - time.monotonic())
             events = poll.poll(left * 1000)
             ready = bool(events)
             if self.unread_fifo:
-                ready = ready and not events[0][1] & select.POLLERR
+                ready = ready and self._has_reader(events[0][1])
                 self.unread_fifo = not ready
                 if not ready and left > 0:
                     # Nothing but time tells that a FIFO got its first reader: poll reports the lack of one at once.
                     time.sleep(min(READER_WAIT, left))
                     continue
             return ready
+
+    def _has_reader(self, event: int) -> bool:
+        if sys.platform != "darwin":
+            return not event & polling.POLLERR
+        # select(2) does not tell; but nobody can open a FIFO without waiting that nobody reads.
+        try:
+            os.close(os.open(self.name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except OSError as error:
+            return error.errno != errno.ENXIO
+        return True
 
     def write(self, data: bytes) -> int:
         """Writes what there is room for and gives the number of bytes; to be called while `writable`.
@@ -155,13 +172,15 @@ class Destination:
             os.set_blocking(self.fd, False)
         if not os.get_blocking(self.fd):
             return lambda data: os.write(self.fd, data)
-        return lambda data: os.write(self.fd, data[: select.PIPE_BUF])
+        return lambda data: os.write(self.fd, data[:PIPE_BUF])
 
     def _reopen(self) -> None:
         """Gets a description of our own of the same pipe or terminal, if the system gives one."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         try:
-            fd = os.open(f"/proc/self/fd/{self.fd}", flags)
+            # Elsewhere /dev/fd/N is no more than a dup(2); but a terminal has a name of its own.
+            name = os.ttyname(self.fd) if self._is_terminal and sys.platform != "linux" else f"/proc/self/fd/{self.fd}"
+            fd = os.open(name, flags)
         except OSError:
             return
         if os.path.samestat(os.fstat(fd), self._status):

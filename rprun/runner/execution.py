@@ -1,8 +1,9 @@
 """One command from start to end on one loop: spawn, relay, reap, drain.
 
-The order of the end matters. The command is reaped first; then this process lets go of its own end of each PTY, so
-that EIO can say that nobody has it any more; then everything is read to the end, or until a descendant that still
-holds the terminal has had `drain` seconds. Only then has the command ended.
+The order of the end matters. The command is reaped first; then what it has written is read, and only then this process
+lets go of its own end of each PTY, so that the end can say that nobody has it any more: macOS and the BSDs throw away
+what has not been read by then. After that everything is read to the end, or until a descendant that still holds the
+terminal has had `drain` seconds. Only then has the command ended.
 
 This module is on the start-up path.
 """
@@ -14,13 +15,13 @@ import sys
 assert sys.platform != "win32"
 
 import os
-import select
 from _signal import SIGKILL, SIGPIPE
 from errno import EIO, ENOENT, EPIPE
 
 from rprun.errors import NotExecutable, NotFound, RprunError
 from rprun.runner.ends import Ends
 from rprun.runner.loop import READ, Loop
+from rprun.transport import streams
 from rprun.transport.handle import Monitor
 
 TYPE_CHECKING = False
@@ -47,6 +48,7 @@ class Execution:
         status_known: False when the monitor was killed, and with it the only process that could know the status.
         cut: the drain ended before the end of file, because somebody still holds the other end.
         alone: no descendant is left (of a subreaper's tree; otherwise only the command itself is known of).
+        scattered: orphans do not become children of the monitor, although they were to.
         waited_enough: descendants have had their time to let go of the terminal.
         note: called whenever bytes move in either direction.
         failure: the first failure of a destination that is not just a reader who left.
@@ -87,6 +89,7 @@ class Execution:
         self.status_known = True
         self.cut = False
         self.alone = False
+        self.scattered = False
         self.failure: RprunError | None = None
         self.monitor: Monitor | None = None
         self.note: Callable[[], None] | None = None
@@ -130,9 +133,9 @@ class Execution:
     def _wait_for_start(self, monitor: Monitor) -> None:
         """Wait for a report; what the start itself may wait for (see `while_starting`) is looked after meanwhile."""
         others = dict(self.while_starting())
-        poller = select.poll()
+        poller = streams.Poll()
         for descriptor in (monitor.fileno(), *others):
-            poller.register(descriptor, select.POLLIN)
+            poller.register(descriptor, READ)
         for descriptor, _ in poller.poll():
             if descriptor in others:
                 others[descriptor]()
@@ -183,6 +186,8 @@ class Execution:
             self._on_exit(int(arguments[0]))
         elif verb == "empty":
             self.alone = True
+        elif verb == "scattered":
+            self.scattered = True
         elif verb == "lost":
             self._on_monitor_lost()
 
@@ -251,8 +256,7 @@ class Execution:
             self._feed.give_back()
         self._drop_feed()
         self.on_reaped()
-        for pty in self.ends.ptys:
-            pty.release_held()
+        self._let_go_of_terminals()
         if self.drain != FOREVER:
             self.loop.set_timer("drain", self.drain, self.stop_waiting)
 
@@ -263,6 +267,7 @@ class Execution:
         """
         if self.status is None:
             return False
+        self._let_go_of_terminals()
         if self.waited_enough:
             for pump in self.ends.pumps:
                 pump.drain_now()
@@ -270,6 +275,14 @@ class Execution:
                     self.cut = True
                     pump.end()
         return all(pump.ended and not pump.waits() for pump in self.ends.pumps)
+
+    def _let_go_of_terminals(self) -> None:
+        """Close our end of each PTY that everything has been read from, for now."""
+        for pump in self.ends.terminals:
+            if pump.pty.held >= 0:
+                pump.drain_now()
+                if not pump.waits():
+                    pump.pty.release_held()
 
     def _on_broken(self, pump: Pump, error: OSError) -> None:
         """A destination takes no more bytes: let the command find out as it would have."""

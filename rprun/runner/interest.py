@@ -17,8 +17,16 @@ assert sys.platform != "win32"
 
 import os
 
-from rprun.linux.readers import somebody_reads
 from rprun.runner.loop import READ
+
+if sys.platform == "linux":
+    from rprun.linux.readers import somebody_reads
+else:
+
+    def somebody_reads(_session: int, _terminal: str) -> bool:
+        """Tell that it cannot be known who sleeps in a read: no other system says so."""
+        return False
+
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ import os
 import termios
 from _signal import SIG_IGN, SIGINT, SIGQUIT, signal
 from os import read, write
-from select import POLLHUP
 
 from rprun.runner.loop import READ, WRITE
-from rprun.transport.pty import CC, LFLAG
+from rprun.transport import streams
+from rprun.transport.pty import CC, DISABLED, LFLAG
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Keyboard:
         self._private = False
         try:
             # A description of our own, non-blocking: another reader of the terminal may be faster after poll(2).
-            self.fd = os.open(f"/proc/self/fd/{terminal_fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            self.fd = streams.reopen(terminal_fd, os.O_RDONLY)
             self._private = True
         except OSError:
             pass
@@ -116,8 +116,11 @@ class Keyboard:
 
     def on_readable(self, event: int) -> None:
         """Relay the keys that wait."""
+        gone = bool(event & streams.HUNG_UP)
         try:
             data = read(self.fd, READ_SIZE)
+            # What select(2) does not tell, where that is what is waited with.
+            gone = gone or sys.platform == "darwin"
         except BlockingIOError:
             return
         except OSError:
@@ -125,7 +128,7 @@ class Keyboard:
         if not data:
             # Hung up; or we are a background group that nobody can bring to the foreground, and may not read.
             self.stop()
-            if event & POLLHUP and self.on_hangup is not None:
+            if gone and self.on_hangup is not None:
                 self.on_hangup()
             return
         self.relay(data)
@@ -187,11 +190,11 @@ class Keyboard:
             key = data[index : index + 1]
             if self._literal:
                 self._literal = False
-            elif quotes and key == control[termios.VLNEXT] != b"\0":
+            elif quotes and key == control[termios.VLNEXT] != DISABLED:
                 self._literal = True
-            elif key == control[termios.VINTR] != b"\0":
+            elif key == control[termios.VINTR] != DISABLED:
                 found = SIGINT
-            elif key == control[termios.VQUIT] != b"\0":
+            elif key == control[termios.VQUIT] != DISABLED:
                 found = SIGQUIT
         return found
 
@@ -201,7 +204,7 @@ class Keyboard:
         What it tells its own group ends at that level. If it dies of the signal, ours is told as well.
         """
         for number, index in ((SIGINT, termios.VINTR), (SIGQUIT, termios.VQUIT)):
-            if control[index] != b"\0" and control[index] in data and _is_rprun(self.pty.foreground_group()):
+            if control[index] != DISABLED and control[index] in data and _is_rprun(self.pty.foreground_group()):
                 self.signal_for_nested = number
 
     def tell_of_death(self, number: int) -> None:
@@ -242,8 +245,17 @@ def _is_rprun(pid: int) -> bool:
 
 
 def _command_line(pid: str) -> bytes:
+    if sys.platform == "linux":
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as stream:
+                return stream.read()
+        except OSError:
+            return b""
+    # Dear to import, but a ^C in raw mode is seldom.
+    import psutil
+
     try:
-        with open(f"/proc/{pid}/cmdline", "rb") as stream:
-            return stream.read()
-    except OSError:
+        words = psutil.Process(os.getpid() if pid == "self" else int(pid)).cmdline()
+    except psutil.Error:
         return b""
+    return b"\0".join(map(os.fsencode, words))

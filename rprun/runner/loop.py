@@ -1,8 +1,8 @@
 """One loop: descriptors in, handlers out, and a few deadlines on the monotonic clock.
 
-On Linux it waits in epoll(7), elsewhere in poll(2). For the few descriptors of a run that is no matter of their number:
-poll(2) puts a waiter on each terminal and takes it off again in every turn, and asks each line discipline anew; an
-edge-triggered epoll does neither, and an echo is back sooner.
+On Linux it waits in epoll(7), elsewhere in poll(2), or in select(2) in its place. For the few descriptors of a run that
+is no matter of their number: poll(2) puts a waiter on each terminal and takes it off again in every turn, and asks each
+line discipline anew; an edge-triggered epoll does neither, and an echo is back sooner.
 
 This module is on the start-up path, and `turn` is on the path of every byte.
 """
@@ -17,12 +17,14 @@ import select
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 from time import monotonic
 
+from rprun.transport import streams
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-READ = select.POLLIN
-WRITE = select.POLLOUT
+READ = streams.READABLE
+WRITE = streams.WRITABLE
 
 if sys.platform == "linux":
     # Only what is new is told: for a handler that reads until less comes than it has room for.
@@ -41,8 +43,8 @@ else:
     EDGE = 0
     _UNITS_PER_SECOND = 1000
 
-    def _poller() -> select.poll:
-        return select.poll()
+    def _poller() -> streams.Poll:
+        return streams.Poll()
 
 
 class Loop:

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    import psutil
+
     from rprun.observe.emitter import Emitter
     from rprun.runner.limits import Ladder, Limits
     from rprun.runner.observation import Observation
     from rprun.runner.pumps import Pump
     from rprun.runner.signals import Signals
+    from rprun.runner.tree import ScatteredTree
     from rprun.transport.command import Launch
     from rprun.transport.streams import Stream
 
@@ -104,6 +107,7 @@ class Run:
 
             self._limits = Limits(self.loop, self._on_limit, timeout=timeout, idle_timeout=idle_timeout)
         self._ladder: Ladder | None = None
+        self._scattered: ScatteredTree | None = None
         self._stop_signal = stop_signal
         self._kill_after = kill_after
         self._job: Job | None = None
@@ -176,6 +180,11 @@ class Run:
             self._end_is_owed = True
         if self._observation is not None:
             self._observation.attach(execution.pid)
+        if execution.scattered and execution.monitor is not None:
+            from rprun.runner.tree import ScatteredTree
+
+            self._scattered = ScatteredTree(self.loop, execution.monitor.pid, leads_session=execution.has_terminal)
+            self._scattered.look()
         if self._limits is not None:
             self._limits.start()
         if signals is not None:
@@ -233,23 +242,39 @@ class Run:
         if self._settle_events is None and self._job is not None:
             self._job.relay_keys()
         self._turn_until(execution.has_been_reaped)
-        if self._policy == "kill" and not execution.alone:
+        if self._scattered is not None:
+            self._scattered.hurry()
+        if self._policy == "kill" and not self._is_alone(execution):
             self.end_tree()
         self._turn_until(execution.ended)
         # A limit ends the whole tree, not just the command.
-        self._turn_until(lambda: execution.alone or not self._tree_is_waited_for())
+        self._turn_until(lambda: self._is_alone(execution) or not self._tree_is_waited_for())
+        if self._scattered is not None:
+            self._scattered.stop()
         if self._limits is not None:
             self._limits.stop()
         if self._ladder is not None:
             self._ladder.stop()
-        if self._policy == "report" and not execution.alone and execution.monitor is not None:
+        if self._policy == "report" and not self._is_alone(execution) and execution.monitor is not None:
             from rprun.runner.tree import describe
 
             try:
-                self.orphans = describe(execution.monitor.pid)
+                self.orphans = describe(self._tree(execution.monitor.pid))
             except OSError:
                 self._orphans_known = False
+        # Of a tree that scatters, that nobody was found does not say that nobody is left.
+        self._orphans_known = self._orphans_known and (self._scattered is None or bool(self.orphans))
         return self._conclude(execution)
+
+    def _tree(self, monitor: int) -> list[psutil.Process]:
+        if self._scattered is not None:
+            return self._scattered.living()
+        from rprun.runner.tree import descendants
+
+        return descendants(monitor)
+
+    def _is_alone(self, execution: Execution) -> bool:
+        return execution.alone and (self._scattered is None or self._scattered.is_empty)
 
     def _turn_until(self, done: Callable[[], bool]) -> None:
         turn, settle_events = self.loop.turn, self._settle_events
@@ -336,7 +361,7 @@ class Run:
         if execution is None or execution.monitor is None:
             return
         try:
-            signal_all(execution.monitor.pid, numbers)
+            signal_all(self._tree(execution.monitor.pid), numbers)
         except OSError:
             # Descendants cannot be seen; the command itself can be reached in any case.
             for number in numbers:

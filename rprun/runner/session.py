@@ -15,7 +15,7 @@ from rprun.errors import RprunError
 from rprun.runner.process import Process
 from rprun.runner.signals import Signals
 from rprun.transport import streams
-from rprun.transport.command import is_descriptor, undo_locale_coercion
+from rprun.transport.command import is_descriptor, open_descriptors, undo_locale_coercion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,13 +80,8 @@ def _open_events(options: RunOptions, process: Process) -> EventOutput | None:
 
 def _inherited(kept: str) -> list[int]:
     """Return the descriptors from 3 on that this process was given, without the one that events go to."""
-    try:
-        numbers = [int(name) for name in os.listdir("/proc/self/fd")]
-    except OSError:
-        return []
-    # The listing's own descriptor is among the names and closed again by now. What is close-on-exec cannot have been
-    # inherited: it is of rprun's own making.
-    return [number for number in numbers if number > 2 and kept != f"fd:{number}" and _is_inherited(number)]
+    # What is close-on-exec cannot have been inherited: it is of rprun's own making.
+    return [number for number in open_descriptors() if number > 2 and kept != f"fd:{number}" and _is_inherited(number)]
 
 
 def _is_inherited(number: int) -> bool:

@@ -60,7 +60,8 @@ _PASSED_ON = [SIGHUP, SIGINT, SIGQUIT, SIGABRT, SIGALRM, SIGTERM, SIGUSR1, SIGUS
 def _platform_signals() -> list[int]:
     import _signal
 
-    found = [getattr(_signal, name, 0) for name in ("SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT", "SIGURG")]
+    names = ("SIGVTALRM", "SIGPROF", "SIGIO", "SIGPWR", "SIGSTKFLT", "SIGURG", "SIGINFO")
+    found = [getattr(_signal, name, 0) for name in names]
     first, last = getattr(_signal, "SIGRTMIN", 0), getattr(_signal, "SIGRTMAX", -1)
     return [int(number) for number in (*found, *range(first, last + 1)) if number]
 

@@ -163,7 +163,8 @@ class Terminal:
         try:
             for index in range(len(data)):
                 ioctl(self.fd, termios.TIOCSTI, data[index : index + 1])
-        except OSError:
+        except (OSError, AttributeError):
+            # OpenBSD has no such call any more.
             pass
 
 

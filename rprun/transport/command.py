@@ -32,6 +32,9 @@ DEFAULT_PATH = b"/bin:/usr/bin"
 # execvp(3) goes on to the next directory after these and gives up after any other.
 _KEEP_LOOKING = frozenset((EACCES, ENOENT, ESTALE, ENOTDIR, ENODEV, ETIMEDOUT))
 
+# Descriptors that are looked at one by one where there is no list of them: takes some milliseconds.
+_MOST = 4096
+
 
 class Launch:
     """Everything a child needs to become the command; plain values, so that it can cross a pipe.
@@ -229,14 +232,17 @@ def candidates(name: bytes, path: bytes) -> list[bytes]:
 def undo_locale_coercion() -> tuple[bytes | None, bool]:
     """Return the caller's LC_CTYPE where CPython has put another in its place (PEP 538), and whether it has.
 
-    The kernel keeps the block that exec(2) was given at /proc/self/environ (proc_pid_environ(5)). Where that cannot
-    be read the variable is taken for the caller's.
+    The kernel keeps the block that exec(2) was given at /proc/self/environ (proc_pid_environ(5)); elsewhere psutil gets
+    it from there. Where it cannot be read the variable is taken for the caller's.
     """
-    if os.environ.get("LC_CTYPE") not in ("C.UTF-8", "C.utf8", "UTF-8"):
+    if os.environ.get("LC_CTYPE") not in ("C.UTF-8", "C.utf8", "UTF-8") or "LC_ALL" in os.environ:
         return None, False
     try:
-        with open("/proc/self/environ", "rb") as stream:
-            block = stream.read()
+        if sys.platform == "linux":
+            with open("/proc/self/environ", "rb") as stream:
+                block = stream.read()
+        else:
+            block = _environment_elsewhere()
     except OSError:
         return None, False
     for entry in block.split(b"\0"):
@@ -244,6 +250,33 @@ def undo_locale_coercion() -> tuple[bytes | None, bool]:
         if name == b"LC_CTYPE" and equals:
             return value, value != os.environb.get(b"LC_CTYPE")
     return None, True
+
+
+def _environment_elsewhere() -> bytes:
+    # Dear to import, and needed only where the variable has one of three values.
+    import psutil
+
+    try:
+        variables = psutil.Process().environ()
+    except psutil.Error as error:
+        raise OSError(EINVAL, "the environment cannot be read") from error
+    return b"\0".join(os.fsencode(f"{name}={value}") for name, value in variables.items())
+
+
+def open_descriptors() -> list[int]:
+    """Return this process's descriptors; that of the listing itself may be among them, and is closed by now.
+
+    A list that is complete is at /proc/self/fd on Linux and at /dev/fd on macOS; the latter has no more than the first
+    three on FreeBSD, unless another file system is mounted there. Without one all numbers up to a limit are looked at.
+    """
+    place = {"linux": "/proc/self/fd", "darwin": "/dev/fd"}.get(sys.platform)
+    if place is not None:
+        try:
+            return [int(name) for name in os.listdir(place)]
+        except OSError:
+            pass
+    limit = os.sysconf("SC_OPEN_MAX")
+    return [number for number in range(min(limit, _MOST) if limit > 0 else _MOST) if is_descriptor(number)]
 
 
 def is_descriptor(number: int) -> bool:

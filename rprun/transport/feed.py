@@ -1,9 +1,10 @@
 """Data from a pipe or file crosses a canonical terminal unharmed: quoting, and giving back what was not read.
 
-Some facts about it (Linux, drivers/tty/n_tty.c):
+Some facts about it (Linux, drivers/tty/n_tty.c; macOS and BSD, ttyinput and ttread in tty.c):
 
-- A canonical terminal holds at most 4,095 bytes of a line; what follows is dropped. VEOF ends a piece of a line
-  without adding a byte, and is swallowed even where the reader's buffer ends exactly at it.
+- A canonical terminal holds at most 4,095 bytes of a line (1,023 on macOS and the BSDs); what follows is dropped. VEOF
+  ends a piece of a line without adding a byte. Linux swallows it even where the reader's buffer ends exactly at it;
+  elsewhere it stays, and the next read takes it for the end.
 - VLNEXT makes the next character literal, whatever it is, as long as ICANON and IEXTEN are set.
 - VEOF on an empty line is an end of file, once: who reads again waits again, where a pipe would say the end again.
 - Bytes that the command has not read can be read back from its end of the terminal.
@@ -18,19 +19,23 @@ assert sys.platform != "win32"
 import os
 import termios
 
-from rprun.transport.pty import CC, IFLAG, LFLAG, Pty
+from rprun.transport.pty import CC, DISABLED, IFLAG, LFLAG, Pty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# A piece of a line that is followed by VEOF, in bytes before quoting. Well below the line discipline's 4,095.
-PIECE = 1024
+if sys.platform == "linux":
+    # A piece of a line that is followed by VEOF, in bytes before quoting. Well below the line discipline's 4,095.
+    PIECE = 1024
+    KEEPS_END = False
+else:
+    # With its VEOF just below where the master takes no more (TTYHOG - 2, of 1,024).
+    PIECE = 1021
+    KEEPS_END = True
 # What is read ahead of the command before it has been seen to read at all.
 FIRST_BLOCK = 4096
-
-_DISABLED = b"\0"
 
 
 class Quoter:
@@ -43,7 +48,7 @@ class Quoter:
         self.end_of_file: bytes = control[termios.VEOF] if self.canonical else b""
         self.literal_next: bytes = b""
         self.specials: list[bytes] = []
-        if self.canonical and local & termios.IEXTEN and control[termios.VLNEXT] != _DISABLED:
+        if self.canonical and local & termios.IEXTEN and control[termios.VLNEXT] != DISABLED:
             self.literal_next = control[termios.VLNEXT]
             self.specials = _special_characters(attributes)
 
@@ -63,6 +68,10 @@ class Quoter:
                 newline = data.rfind(b"\n", start, stop)
                 if newline >= 0:
                     stop = newline + 1
+                elif KEEPS_END and end > PIECE and (stop - start) % 2 == 0:
+                    # Buffers have even sizes: of an odd piece the end never comes to lie where one ends. What is short
+                    # is not cut, as it may be keys for a program that becomes raw, where VEOF is a key.
+                    stop -= 1
             piece = data[start:stop]
             ended = piece.endswith(b"\n")
             for special in self.specials:
@@ -79,7 +88,7 @@ def _special_characters(attributes: list[Any]) -> list[bytes]:
     first: bytes = attributes[CC][termios.VLNEXT]
     specials = [first]
     for index, character in enumerate(attributes[CC]):
-        if index in (termios.VMIN, termios.VTIME) or character in (_DISABLED, b"\n") or character in specials:
+        if index in (termios.VMIN, termios.VTIME) or character in (DISABLED, b"\n") or character in specials:
             continue
         specials.append(character)
     if attributes[IFLAG] & (termios.ICRNL | termios.IGNCR) and b"\r" not in specials:
@@ -229,6 +238,8 @@ class Feed:
 
 def _peeker() -> Callable[[int, int], bytes] | None:
     """Return a function that looks into a pipe without taking anything out, None where there is no tee(2)."""
+    if sys.platform != "linux":
+        return None
     try:
         from rprun.linux.pipe import peek
     except (ImportError, OSError, AttributeError):

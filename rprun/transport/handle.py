@@ -1,7 +1,8 @@
 """rprun's hold on the monitor: two pipes, a line for each order and each report.
 
 Reports: `pid N` (the command runs), `fail STEP ERRNO` (it could not be started), `stop SIGNAL`, `cont`,
-`exit STATUS` (as wait(2) gives it), `empty` (no descendant is left), `state SIGNAL` (the answer to `state`).
+`exit STATUS` (as wait(2) gives it), `empty` (no descendant is left), `scattered` (orphans go elsewhere, against what
+was asked for), `state SIGNAL` (the answer to `state`).
 Orders: `forward SIGNAL`, `stop-and-continue`, `signal SIGNAL`, `foreground-signal SIGNAL`,
 `resume foreground|background`, `state`, `bye`.
 
@@ -15,8 +16,8 @@ import sys
 assert sys.platform != "win32"
 
 import os
-import select
 
+from rprun.transport import streams
 from rprun.transport.monitor import block_all_signals, serve
 
 TYPE_CHECKING = False
@@ -98,8 +99,8 @@ class Monitor:
             wait: for at least one, if there is none.
         """
         if wait:
-            poller = select.poll()
-            poller.register(self._reports, select.POLLIN)
+            poller = streams.Poll()
+            poller.register(self._reports, streams.READABLE)
             poller.poll()
         try:
             data = os.read(self._reports, 4096)

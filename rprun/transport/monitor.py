@@ -11,7 +11,8 @@ Some facts that make it necessary, most of them learnt by sudo's use_pty:
   the newest member of a group first (`hlist_add_head` in attach_pid), thus the monitor before rprun.
 - Only the parent can tell when a pid is free for reuse, so every signal to the command is sent from here.
 - If rprun is killed, the control pipe ends and the monitor kills the command, as the SIGKILL would have.
-- As child subreaper (prctl(2)) it inherits every orphan of the tree, daemons in sessions of their own included.
+- As child subreaper (prctl(2); on FreeBSD procctl(2)) it inherits every orphan of the tree, daemons in sessions of
+  their own included. Where there is no such thing that is said, and the tree looked for by other means.
 
 It answers over the report pipe, a line each; see `Monitor` in `handle.py`. It is on the start-up path.
 """
@@ -23,7 +24,6 @@ import sys
 assert sys.platform != "win32"
 
 import os
-import select
 from _signal import (
     SIG_BLOCK,
     SIG_UNBLOCK,
@@ -34,13 +34,13 @@ from _signal import (
     pthread_sigmask,
     set_wakeup_fd,
     sigpending,
-    sigwait,
     valid_signals,
 )
 from _signal import signal as set_handler
 from errno import EINVAL
 
-from rprun.transport.command import ChildFailed, Launch, become
+from rprun.transport import streams
+from rprun.transport.command import ChildFailed, Launch, become, open_descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,10 +87,8 @@ class _Monitor:
     def run(self) -> int:
         if self.launch.tty >= 0:
             _lead_session(self.launch.tty)
-        if self.launch.subreaper:
-            from rprun.linux.process import set_child_subreaper
-
-            set_child_subreaper()
+        if self.launch.subreaper and not _become_reaper():
+            self.report(b"scattered\n")
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_write, False)
         os.set_blocking(wake_read, False)
@@ -103,9 +101,9 @@ class _Monitor:
         _close_all_but(self.control, self.reports, wake_read, wake_write)
         self.report(b"pid %d\n" % self.pid)
         pthread_sigmask(SIG_UNBLOCK, (SIGCHLD,))
-        poller = select.poll()
-        poller.register(self.control, select.POLLIN)
-        poller.register(wake_read, select.POLLIN)
+        poller = streams.Poll()
+        poller.register(self.control, streams.READABLE)
+        poller.register(wake_read, streams.READABLE)
         while True:
             # Always looked for once before the first wait: the command may have ended before the handler was up.
             self.reap()
@@ -318,14 +316,25 @@ def _lead_session(tty: int) -> None:
     ioctl(tty, TIOCSCTTY, 0)
 
 
+def _become_reaper() -> bool:
+    """Have orphaned descendants become children of this process; False where the system does not do that."""
+    try:
+        if sys.platform == "linux":
+            from rprun.linux.process import set_child_subreaper
+
+            set_child_subreaper()
+        else:
+            from rprun.bsd.reaper import become_reaper
+
+            become_reaper()
+    except (OSError, ImportError):
+        return False
+    return True
+
+
 def _close_all_but(*kept: int) -> None:
     """Close every inherited descriptor: a pipe held open here would hide its end of file from its reader."""
-    try:
-        names = os.listdir("/proc/self/fd" if os.path.isdir("/proc/self/fd") else "/dev/fd")
-    except OSError:
-        names = [str(number) for number in range(256)]
-    for name in names:
-        number = int(name)
+    for number in open_descriptors():
         if number not in kept:
             try:
                 os.close(number)
@@ -336,15 +345,18 @@ def _close_all_but(*kept: int) -> None:
 
 def _take(number: int) -> bool:
     """Take back a signal that is pending here; False where none is."""
+    # In one step: a SIGTSTP that a SIGCONT discards between a look and sigwait would be waited for in vain.
     if sys.platform == "linux":
         from signal import sigtimedwait
 
-        # In one step: a SIGTSTP that a SIGCONT discards between a look and sigwait would be waited for in vain.
         return sigtimedwait((number,), 0) is not None
-    if number in sigpending():
-        sigwait((number,))
-        return True
-    return False
+    # macOS and OpenBSD have no sigtimedwait(2): what is pending comes in a moment in which it is not blocked.
+    taken: list[int] = []
+    before = set_handler(number, lambda came, _frame: taken.append(came))
+    pthread_sigmask(SIG_UNBLOCK, (number,))
+    pthread_sigmask(SIG_BLOCK, (number,))
+    set_handler(number, before)
+    return bool(taken)
 
 
 def _noted(_number: int, _frame: object) -> None:

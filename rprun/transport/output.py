@@ -3,9 +3,9 @@
 Some facts about that:
 
 - O_NONBLOCK belongs to the open file description, which rprun shares with the shell and with whoever else has the
-  stream. It is never set there. A pipe or terminal is opened anew through /proc/self/fd, which gives a description
-  of our own; where that is impossible, poll(2) is asked before each write of at most PIPE_BUF bytes, which a pipe
-  that is ready takes at once (pipe(7)).
+  stream. It is never set there. A pipe or terminal is opened anew, which gives a description of our own; where that is
+  impossible, poll(2) is asked before each write of at most PIPE_BUF bytes (4,096 on Linux, 512 elsewhere), which a
+  pipe that is ready takes at once (pipe(7)).
 - A regular file is always ready, and opening it anew would lose its shared offset: it is written to as it is.
 - An inherited description may be non-blocking already; EAGAIN is then just "not now".
 
@@ -19,12 +19,10 @@ import sys
 assert sys.platform != "win32"
 
 import os
-import select
 
 from rprun.transport import streams
+from rprun.transport.streams import PIPE_BUF
 
-# limits.h: what a pipe takes whole.
-PIPE_BUF = 4096
 SPLICE_SIZE = 1 << 20
 PIPE_SIZE = 1 << 18
 
@@ -51,10 +49,9 @@ class Output:
         self.private = False
         if stream.kind in (streams.PIPE, streams.TTY):
             try:
-                self.fd = os.open(f"/proc/self/fd/{stream.fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+                self.fd = streams.reopen(stream.fd, os.O_WRONLY)
                 self.private = True
             except OSError:
-                # Another user's pipe, a terminal of another mount namespace, a pipe without a reader, no /proc.
                 pass
         self.whole = self.private or stream.kind in (streams.FILE, streams.DEVICE)
 
@@ -101,8 +98,8 @@ class Output:
 
 
 def _writable(descriptor: int) -> bool:
-    poller = select.poll()
-    poller.register(descriptor, select.POLLOUT)
+    poller = streams.Poll()
+    poller.register(descriptor, streams.WRITABLE)
     return bool(poller.poll(0))
 
 

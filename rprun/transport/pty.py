@@ -1,9 +1,11 @@
 """One pseudo-terminal: the master that rprun relays, and the end that the command gets.
 
-Some facts about Linux PTYs that decide the shape of this class:
+Some facts about PTYs that decide the shape of this class:
 
 - Reading the master gives EIO once no process has the other end open, and again data if somebody reopens it. So
   rprun holds an end of its own open until the command has been reaped; only then does EIO mean the end.
+- On macOS and the BSDs the end is an empty read, and the last close of the other end, if it is of a non-blocking
+  descriptor, throws away what has not been read (ttylclose). So that end is held until all has been read.
 - `tcgetattr` and the window size ioctls on the master are those of the other end (tty_mode_ioctl in tty_ioctl.c).
 - A new PTY has size 0x0 and IUTF8 off. Both are set before the command exists.
 - O_NONBLOCK belongs to the open file description: the end held here is opened anew, never dup'ed from the command's.
@@ -19,9 +21,10 @@ assert sys.platform != "win32"
 
 import fcntl
 import os
-import select
 import termios
 from errno import EIO, EPERM
+
+from rprun.transport import streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +32,10 @@ if TYPE_CHECKING:
 
 # include/uapi/asm-generic/ioctls.h; not in Python's termios.
 TIOCGPTPEER = 0x5441
-# include/uapi/asm-generic/termbits-common.h; the same value on macOS.
+# include/uapi/asm-generic/termbits-common.h; the same value on macOS and the BSDs, where nothing else has it.
 IUTF8 = 0x4000
-# Linux: MAX_CANON-like limit of the line discipline's buffer is 4096; one read of the master returns at most 4095.
+# What a special character is where there is none (_POSIX_VDISABLE): 0 is a character like any other on macOS and BSD.
+DISABLED = b"\0" if sys.platform in ("linux", "sunos5") else b"\xff"
 READ_SIZE = 65536
 # Indexes of tcgetattr's list.
 IFLAG, OFLAG, CFLAG, LFLAG, ISPEED, OSPEED, CC = range(7)
@@ -67,15 +71,23 @@ class Pty:
 
     def _open_held(self) -> int:
         flags = os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            return _above_standard(fcntl.ioctl(self.master, TIOCGPTPEER, flags))
-        except OSError:
-            # Before Linux 4.13, and elsewhere: by name, which fails only where /dev/pts is another mount's.
-            return _above_standard(os.open(os.ttyname(self.slave), flags))
+        if sys.platform == "linux":
+            try:
+                return _above_standard(fcntl.ioctl(self.master, TIOCGPTPEER, flags))
+            except OSError:
+                # Before Linux 4.13.
+                pass
+        # By name, which fails only where /dev/pts is another mount's.
+        return _above_standard(os.open(os.ttyname(self.slave), flags))
 
     def resize(self, columns: int, rows: int) -> None:
         """Set the window size; the kernel tells the foreground group by SIGWINCH when it changes."""
-        termios.tcsetwinsize(self.master, (rows, columns))
+        try:
+            termios.tcsetwinsize(self.master, (rows, columns))
+        except termios.error:
+            # Elsewhere than on Linux a terminal that nobody has open any more has no size either.
+            if self.held >= 0:
+                raise
 
     def write_end(self) -> int:
         """Return a second descriptor of the master, to be polled for room apart from the one polled for output."""
@@ -105,15 +117,15 @@ class Pty:
 
     def unread(self) -> int:
         """Return the number of input bytes that the command could read now (FIONREAD, tty_ioctl(4))."""
-        return int.from_bytes(fcntl.ioctl(self.held, termios.FIONREAD, bytes(4)), "little")
+        return int.from_bytes(fcntl.ioctl(self.held, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def has_input(self) -> bool:
         """Tell whether the command would find anything: data, or an end of file that it has not read yet.
 
         Asking makes the kernel work off what has been written to the master (n_tty_poll).
         """
-        poller = select.poll()
-        poller.register(self.held, select.POLLIN)
+        poller = streams.Poll()
+        poller.register(self.held, streams.READABLE)
         return bool(poller.poll(0))
 
     def take_unread(self, *, whole: bool) -> bytes:
@@ -169,7 +181,7 @@ def carries_data(attributes: list[Any]) -> bool:
     return bool(
         local & (termios.ICANON | termios.ISIG | termios.ECHO) == termios.ICANON
         and control[termios.VLNEXT] == b"\x16"
-        and control[termios.VINTR] == control[termios.VERASE] == control[termios.VKILL] == b"\0"
+        and control[termios.VINTR] == control[termios.VERASE] == control[termios.VKILL] == DISABLED
     )
 
 
@@ -197,10 +209,11 @@ def data_attributes(attributes: list[Any], *, utf8: bool) -> list[Any]:
     changed = list(attributes)
     changed[IFLAG] = IUTF8 if utf8 else 0
     changed[LFLAG] = termios.ICANON | termios.IEXTEN
-    control = [b"\0"] * len(changed[CC])
+    control = [DISABLED] * len(changed[CC])
     control[termios.VEOF] = b"\x04"
     control[termios.VLNEXT] = b"\x16"
     control[termios.VMIN] = b"\x01"
+    control[termios.VTIME] = b"\0"
     changed[CC] = control
     return changed
 

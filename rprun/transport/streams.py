@@ -7,6 +7,13 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+from errno import ENXIO
+
+if sys.platform == "darwin":
+    from rprun.bsd import polling
+elif sys.platform != "win32":
+    import select as polling
 
 # What a stream of rprun's own can be.
 TTY = "tty"
@@ -107,3 +114,33 @@ def choose_ends(
         # One pipe for both where both go to one file: two would lose the order between them.
         third = OUT_PIPE if one_file else ERROR_PIPE
     return first, second, third
+
+
+if sys.platform != "win32":
+    # What a few descriptors are waited for with, and what is waited for.
+    Poll = polling.poll
+    READABLE, WRITABLE, HUNG_UP = polling.POLLIN, polling.POLLOUT, polling.POLLHUP
+    # What a pipe takes whole that is ready for writing.
+    PIPE_BUF = polling.PIPE_BUF
+
+    def reopen(descriptor: int, flags: int) -> int:
+        """Open a pipe or terminal anew, non-blocking; return a descriptor of an open file description of our own.
+
+        Linux does so by the descriptor's name. Elsewhere opening /dev/fd/N is no more than a dup(2), and a terminal,
+        but no pipe, can be opened by its own name.
+
+        Raises:
+            OSError: another user's, one of another mount namespace, a pipe without a reader, or nothing of the kind.
+        """
+        flags |= os.O_NONBLOCK | os.O_NOCTTY
+        if sys.platform == "linux":
+            try:
+                return os.open(f"/proc/self/fd/{descriptor}", flags)
+            except FileNotFoundError:
+                # No /proc: as elsewhere.
+                pass
+        opened = os.open(os.ttyname(descriptor), flags)
+        if not os.path.samestat(os.fstat(opened), os.fstat(descriptor)):
+            os.close(opened)
+            raise OSError(ENXIO, "another terminal has the name")
+        return opened

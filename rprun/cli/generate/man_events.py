@@ -133,7 +133,8 @@ lists
 and
 .Ql name
 of the living descendants, with
-.Fl Fl orphans Cm report .
+.Fl Fl orphans Cm report ;
+it is left out where they cannot be known.
 .El
 .Ss Process
 Four backends see processes.

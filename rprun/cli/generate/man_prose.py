@@ -187,7 +187,9 @@ Run a command that has the name of a subcommand:
 .Xr signal 7
 .Sh BUGS
 For Windows see
-.Sx WINDOWS .
+.Sx WINDOWS ,
+for macOS, BSD and older kernels
+.Sx OTHER SYSTEMS .
 .Ss Input
 Under
 .Fl Fl pty ,
