@@ -134,7 +134,7 @@ def ends(maps: Maps, pid: int) -> list[Told]:
     found = []
     for data in maps.ring.take(1 << 20):
         found += take[layout.Kind(layout.HEADER.unpack_from(data)[0])](data)
-    found += files.ended(struct.pack("=I", pid), time.time_ns())
+    found += files.ended(pid, time.time_ns())
     return [
         (kind.value, dict(fields))
         for kind, by, _, fields in found

@@ -201,10 +201,10 @@ def test_records_that_make_no_sense() -> None:
     decoder = CallDecoder(OpenFiles(lambda _: None))
     arch, number = 0xC000003E, NUMBERS[X86_64]["mkdir"]
     head = layout.HEADER.pack(layout.Kind.CALL, 1, 1, 7, 5)
-    whole = head + plans.CALL.pack(0, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)
+    whole = head + plans.CALL.pack(*[0] * 7, arch, number, *[0] * 6) + struct.pack("=I1sI", 1, b"/", 0)
     assert decoder.decode(whole, 0)[0][1:] == (7, 5, {"path": b"/", "result": "ok"})
     for length in range(len(whole)):
         found = decoder.decode(whole[:length], 0)
         assert [(kind, fields["count"]) for kind, _, _, fields in found] in ([], [("lost", 1)])
-    unknown = head + plans.CALL.pack(-4000, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)
+    unknown = head + plans.CALL.pack(-4000, *[0] * 6, arch, number, *[0] * 6) + struct.pack("=I1sI", 1, b"/", 0)
     assert decoder.decode(unknown, 0)[0][3]["result"] == "E4000"

@@ -10,6 +10,8 @@ import sys
 
 assert sys.platform == "linux"
 
+import struct
+
 from rprun.backends.ebpf import layout
 from rprun.backends.ebpf.layout import Lost
 from rprun.observe.fields import SharedFields
@@ -38,7 +40,7 @@ _OF_FILE = closed_fields(None)
 
 
 class OpenFiles:
-    """What the descriptors of the processes of one tree are. A process is four bytes: its tgid, as in records."""
+    """What the descriptors of the processes of one tree are. A process is its tgid, as in records."""
 
     __slots__ = ("_processes", "_take")
 
@@ -52,9 +54,9 @@ class OpenFiles:
         # With each process its number in rprun's own pid namespace, what it has open, and of the last CLOSED record of
         # each descriptor since when that was open.
         # With each descriptor when that was learned, by the clock of records.
-        self._processes: dict[bytes, tuple[int, dict[bytes, tuple[Opened, int]], dict[bytes, int]]] = {}
+        self._processes: dict[int, tuple[int, dict[int, tuple[Opened, int]], dict[int, int]]] = {}
 
-    def opened(self, process: bytes, pid: int, descriptor: bytes, opened: Opened, at_ns: int) -> None:
+    def opened(self, process: int, pid: int, descriptor: int, opened: Opened, at_ns: int) -> None:
         """A process has opened something, or a descriptor of it has been found: by a record with this time."""
         known = self._processes.get(process)
         if known is None:
@@ -62,7 +64,7 @@ class OpenFiles:
         known[1][descriptor] = opened, at_ns
 
     def used(
-        self, process: bytes, pid: int, descriptor: bytes, kind: ObserverEventKind, fields: Fields, at_ns: int
+        self, process: int, pid: int, descriptor: int, kind: ObserverEventKind, fields: Fields, at_ns: int
     ) -> None:
         """A process has made a call with a socket, of which there is an event of this kind and with these fields."""
         _, known, _ = self._processes.get(process, (pid, {}, {}))
@@ -71,25 +73,27 @@ class OpenFiles:
         if kind is not _K.NET_BIND or isinstance(before, SharedFields):
             self.opened(process, pid, descriptor, peer_of(fields), at_ns)
 
-    def closed(self, data: bytes, pid: int, time_ns: int) -> list[Event]:
-        """Return the events of a CLOSED record."""
-        process, descriptor = data[layout.TGID_AT : layout.TGID_AT + 4], data[layout.HEADER_SIZE : _DESCRIPTOR_END]
-        counted = layout.CLOSED.unpack_from(data, layout.HEADER_SIZE)[1:]
+    def closed(self, data: bytes, offset: int) -> list[Event]:
+        """Return the events of a CLOSED record, of which the offset is what its time lacks of that since the epoch."""
+        process, pid, time_ns, descriptor, sent, received, category, since_ns = _CLOSED.unpack_from(data)
         known = self._processes.get(process)
         if known is None:
             known = self._processes[process] = (pid, {}, {})
         _, opened, over = known
-        if counted[-1] <= over.get(descriptor, 0):
+        if since_ns <= over.get(descriptor, 0):
             return []
-        over[descriptor] = counted[-1]
-        return _events(opened.pop(descriptor, None), pid, time_ns, counted)
+        over[descriptor] = since_ns
+        what = opened.pop(descriptor, None)
+        if not sent and what is not None and what[1] >= since_ns and type(what[0]) is SharedFields:
+            return [(_K.FILE_CLOSE, pid, time_ns + offset, what[0])]
+        return _events(what, pid, time_ns + offset, (sent, received, category, since_ns))
 
-    def ended(self, process: bytes, time_ns: int) -> list[Event]:
+    def ended(self, process: int, time_ns: int) -> list[Event]:
         """Return the events of what a process that has ended has not closed itself, and forget it."""
         events: list[Event] = []
         pid, known, _ = self._processes.pop(process, (0, {}, {}))
         for descriptor, opened in known.items():
-            counted = self._take(process + descriptor)
+            counted = self._take(layout.KEY.pack(process, descriptor))
             if counted is not None:
                 events += _events(opened, pid, time_ns, layout.VALUE.unpack(counted)[1:])
         return events
@@ -106,7 +110,7 @@ def peer_of(fields: Fields) -> Fields:
     return {name: fields[name] for name in names}
 
 
-_DESCRIPTOR_END = layout.HEADER_SIZE + 4
+_CLOSED = struct.Struct("=8x2IQ5Q")  # Of a record: tgid, pid, time, and `layout.CLOSED`.
 
 
 def _events(known: tuple[Opened, int] | None, pid: int, time_ns: int, counted: tuple[int, ...]) -> list[Event]:

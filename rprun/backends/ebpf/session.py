@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from functools import partial
 from time import time_ns
 
-from rprun.backends.ebpf import process_programs
+from rprun.backends.ebpf import layout, process_programs
 from rprun.backends.ebpf.call_decode import CallDecoder
 from rprun.backends.ebpf.call_parts import Part
 from rprun.backends.ebpf.call_program import CallPrograms
@@ -38,10 +38,7 @@ LOST = {
 }
 """The counter of each category."""
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
-_CALL = Kind.CALL.to_bytes(4, sys.byteorder)
-_FOUND = Kind.FOUND.to_bytes(4, sys.byteorder)
-_CLOSED = Kind.CLOSED.to_bytes(4, sys.byteorder)
-_EXIT = Kind.EXIT.to_bytes(4, sys.byteorder)
+_CALL, _FOUND, _CLOSED, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.EXIT))
 
 
 def _make_maps(made: list[Maps], ring_size: int) -> list[int]:
@@ -158,12 +155,13 @@ class Session:
         events: list[Event] = []
         offset = since_epoch()
         records = self._maps.ring.take(limit)
+        decode, closed = self._calls.decode, self._calls.closed
         for record in records:
-            kind = record[:4]
+            kind = record[layout.KIND_AT]  # Both machines are little-endian.
             if kind == _CALL:
-                events += self._calls.decode(record, offset)
+                events += decode(record, offset)
             elif kind == _CLOSED:
-                events += self._calls.closed(record, offset)
+                events += closed(record, offset)
             elif kind == _FOUND:
                 self._calls.found(record, offset)
             else:
