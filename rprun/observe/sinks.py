@@ -34,7 +34,7 @@ BACKLOG_BYTES = 1 << 20
 FINISH_SECONDS = 2.0
 
 # Lines in one write to a file: enough to share its cost, few enough for their copies not to matter.
-_MANY = 64
+_MANY = 256
 # POSIX guarantees 512. Windows has no such pipe.
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 

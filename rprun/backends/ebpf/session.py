@@ -17,8 +17,7 @@ from rprun.backends.ebpf.call_parts import Part
 from rprun.backends.ebpf.call_program import CallPrograms
 from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.layout import Kind, Lost
-from rprun.backends.ebpf.loading import Loading
-from rprun.backends.ebpf.maps import RING_SIZE, Maps
+from rprun.backends.ebpf.loading import Loading, MakingMaps
 from rprun.backends.ebpf.open_files import OpenFiles
 from rprun.backends.ebpf.process_decode import ProcessDecoder
 from rprun.linux import token
@@ -41,16 +40,6 @@ _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
 _CALL, _FOUND, _CLOSED, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.EXIT))
 
 
-def _make_maps(made: list[Maps], ring_size: int) -> list[int]:
-    made.append(Maps(ring_size))
-    return []
-
-
-def _close_all(made: list[Maps]) -> None:
-    for maps in made:
-        maps.close()
-
-
 class Session:
     """Follows one tree of processes from the moment when its first process tells the token.
 
@@ -61,13 +50,13 @@ class Session:
     """
 
     def __init__(
-        self, categories: Collection[EventCategory], ring_size: int = RING_SIZE, *, in_background: bool = False
+        self, categories: Collection[EventCategory], making: MakingMaps | None = None, *, in_background: bool = False
     ) -> None:
         """Load the programs and attach them.
 
         Args:
             categories: what they are to see.
-            ring_size: bytes for records on their way, as for `Maps`.
+            making: its maps, if they are being made already; from now on they are the session's.
             in_background: return at once; `wait` comes before all else, then, and may raise what is said here.
 
         Raises:
@@ -83,13 +72,10 @@ class Session:
         namespace = os.stat("/proc/self/ns/pid").st_ino
         with ExitStack() as opened:
             # Their memory takes the kernel about as long as it takes this thread to read how its structures are.
-            made: list[Maps] = []
-            opened.callback(_close_all, made)
-            making = Loading(partial(_make_maps, made, ring_size))
+            making = making or MakingMaps()
             opened.callback(making.close)
             kernel = Kernel.here()
-            making.links()
-            self._maps = made[0]
+            self._maps = making.maps()
             self.restart()
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
