@@ -33,6 +33,7 @@ _INSTRUCTION = struct.Struct("<BBhi")
 _LOAD, _STORE_IMMEDIATE, _STORE, _ALU32, _JUMP, _ALU64 = 0x01, 0x02, 0x03, 0x04, 0x05, 0x07
 _MEMORY, _ATOMIC = 0x60, 0xC0
 _SIZES = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
+_EXCHANGE, _COMPARE_EXCHANGE = 0xE1, 0xF1  # BPF_XCHG, BPF_CMPXCHG; the immediate says which one it is.
 _REGISTER_OPERAND = 0x08
 _WIDE = 0x18  # BPF_LD | BPF_IMM | BPF_DW
 _CALL, _EXIT, _TO_BIG_ENDIAN = 0x85, 0x95, 0xDC
@@ -216,6 +217,16 @@ class Assembler:
         if size not in (4, 8):
             raise self._error(said, "the size is 4 or 8")
         self._put(said, _STORE | _ATOMIC | _SIZES[size], base, source._value_, offset)
+
+    def exchange(self, base: Register, offset: int, register: Register) -> None:
+        """Put a register at `base` + `offset` and what was there into the register, as one step (Linux 5.12)."""
+        said = ("exchange", base, offset, register)
+        self._put(said, _STORE | _ATOMIC | _SIZES[8], base, register._value_, offset, _EXCHANGE)
+
+    def compare_exchange(self, base: Register, offset: int, register: Register) -> None:
+        """Put a register at `base` + `offset` if R0 is there, and what was there into R0, as one step (Linux 5.12)."""
+        said = ("compare_exchange", base, offset, register)
+        self._put(said, _STORE | _ATOMIC | _SIZES[8], base, register._value_, offset, _COMPARE_EXCHANGE)
 
     def load_constant(self, destination: Register, value: int) -> None:
         """Set a register to any number of 64 bits, with a sign or without."""

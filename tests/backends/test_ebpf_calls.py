@@ -198,7 +198,7 @@ def test_what_the_ring_has_no_room_for_is_counted() -> None:
 
 def test_records_that_make_no_sense() -> None:
     """They are lost, and nothing raises."""
-    decoder = CallDecoder(OpenFiles(lambda _: None))
+    decoder = CallDecoder(OpenFiles(lambda _: None, lambda _: None))
     arch, number = 0xC000003E, NUMBERS[X86_64]["mkdir"]
     head = layout.HEADER.pack(layout.Kind.CALL, 1, 1, 7, 5)
     whole = head + plans.CALL.pack(*[0] * 7, arch, number, *[0] * 6) + struct.pack("=I1sI", 1, b"/", 0)

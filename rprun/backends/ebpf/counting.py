@@ -20,7 +20,7 @@ from rprun.backends.ebpf import layout, plans
 from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
 from rprun.backends.ebpf.call_peers import IS_SOCKET, TYPE_OF_FILE, read_socket
 from rprun.backends.ebpf.common import count_lost, emit, new_label, read_kernel, read_user
-from rprun.backends.ebpf.descriptors import emit_closed, find, forget, identify, put
+from rprun.backends.ebpf.descriptors import find, identify, put, tell_end
 from rprun.backends.ebpf.flows import NO_FLAGS, Flow
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.loops import begin_loop
@@ -59,10 +59,11 @@ def append_count(code: Assembler, maps: Maps, kernel: Kernel, categories: Collec
         _add_messages(code)
 
     find(code, maps, "first")
+    code.load(R1, R0, layout.SINCE_AT)
+    code.jump_if_equal(R1, 0, "first")
     code.load(R1, R0, layout.FILE_AT)
     code.load(R2, R10, FILE)
     code.jump_if_not_equal(R1, R2, "stale")
-    code.label("add")
     code.load(R1, R10, ELEMENT)
     code.load(R2, R10, MOVED)
     code.load(R4, R10, MEMBER)
@@ -74,9 +75,8 @@ def append_count(code: Assembler, maps: Maps, kernel: Kernel, categories: Collec
     code.jump("out")
 
     code.label("stale")
-    emit_closed(code, maps)
+    tell_end(code, maps, "first")
     # What is there now may be nothing that is kept, as a pipe.
-    forget(code, maps)
     code.label("first")
     _append_found(code, maps, kernel, categories)
 

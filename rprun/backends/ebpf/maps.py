@@ -65,13 +65,6 @@ class Maps:
         """Return the counters, in the order of `Lost`, since the start; it takes no system call."""
         return _COUNTERS.unpack_from(self._counters)
 
-    def take_descriptor(self, key: bytes) -> bytes | None:
-        """Return an element of `descriptors`, and delete it; None if there is none."""
-        value = self.descriptors.lookup(key)
-        if value is not None:
-            self.descriptors.delete(key)
-        return value
-
     def close(self) -> None:
         """Let go of them here; programs keep those that they use. A second call does nothing."""
         self._counters.close()

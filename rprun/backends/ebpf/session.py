@@ -125,7 +125,7 @@ class Session:
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
-        self._files = OpenFiles(self._maps.take_descriptor)
+        self._files = OpenFiles(self._maps.descriptors.lookup, self._maps.descriptors.delete_all)
         self._processes, self._calls = ProcessDecoder(), CallDecoder(self._files)
 
     def fileno(self) -> int:
