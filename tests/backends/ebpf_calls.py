@@ -135,6 +135,7 @@ def ends(maps: Maps, pid: int) -> list[Told]:
     for data in maps.ring.take(1 << 20):
         found += take[layout.Kind(layout.HEADER.unpack_from(data)[0])](data)
     found += files.ended(pid, time.time_ns())
+    files.forget_ended()
     return [
         (kind.value, dict(fields))
         for kind, by, _, fields in found

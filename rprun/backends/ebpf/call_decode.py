@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 
 _K = ObserverEventKind
 _START = struct.Struct("=8x2IQq")  # Of a record: tgid, pid, time, result.
+_start_of = _START.unpack_from
+_WHAT = slice(plans.ARCH_AT, None)
 _WHO = struct.Struct("=8x2IQ")  # tgid, pid, time.
 _RESOLVE_IN_ROOT = 0x10  # include/uapi/linux/openat2.h
 _MOST_KEPT = 2048
 BACKEND = "ebpf"
+_FILE_OPEN = _K.FILE_OPEN
 # An accept is told of like the bind of an address: the peer's, which it has got.
 _ACCEPTED = calls.CALLS["bind"]
 _OF_SOCKETS = (_K.NET_ACCEPT, _K.NET_LISTEN)
@@ -65,10 +68,10 @@ class CallDecoder:
             data: the record.
             offset: from `rprun.linux.timer.since_epoch`; another one when the clock has been set.
         """
-        what = data[plans.ARCH_AT :]
+        what = data[_WHAT]
         both = self._opened.get(what)
         try:
-            tgid, pid, time_ns, result = _START.unpack_from(data)
+            tgid, pid, time_ns, result = _start_of(data)
             if both is None:
                 events = self._decode(data, tgid, pid, time_ns + offset, result)
                 if not events or events[0][0] is not _K.FILE_OPEN:
@@ -83,7 +86,7 @@ class CallDecoder:
                 self._files.opened(tgid, pid, result, closed, time_ns)
         except Exception:  # noqa: BLE001 - what a process has written must not end the run
             return self._lost(data, offset)
-        return [(_K.FILE_OPEN, pid, time_ns + offset, fields)]
+        return [(_FILE_OPEN, pid, time_ns + offset, fields)]
 
     def found(self, data: bytes, offset: int) -> None:
         """Take note of a FOUND record; never raises. Arguments are those of `decode`."""

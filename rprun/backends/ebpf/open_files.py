@@ -66,12 +66,8 @@ class _Process:
         before.append(known)
         del before[:-_MOST_BEFORE]
 
-    def take(self, descriptor: int, since_ns: int) -> _Known | None:
-        """Return what is known of a descriptor that was open since then, and forget it."""
-        known = self.open.get(descriptor)
-        if known is not None and known[2] <= since_ns:
-            del self.open[descriptor]
-            return known
+    def take_before(self, descriptor: int, since_ns: int) -> _Known | None:
+        """Return what is known of a file that had the number before, since then, and forget it."""
         for known in reversed(self.before.get(descriptor, ())):
             if known[2] <= since_ns:
                 self.before[descriptor].remove(known)
@@ -82,7 +78,7 @@ class _Process:
 class OpenFiles:
     """What the descriptors of the processes of one tree are. A process is its tgid, as in records."""
 
-    __slots__ = ("_forget", "_look_up", "_processes")
+    __slots__ = ("_forget", "_look_up", "_over", "_processes")
 
     def __init__(self, look_up: Callable[[bytes], bytes | None], forget: Callable[[Sequence[bytes]], None]) -> None:
         """Know of nothing yet.
@@ -92,6 +88,7 @@ class OpenFiles:
             forget: `Maps.descriptors.delete_all`.
         """
         self._look_up, self._forget = look_up, forget
+        self._over: list[bytes] = []
         self._processes: dict[int, _Process] = {}
 
     def opened(self, process: int, pid: int, descriptor: int, opened: Opened, at_ns: int) -> None:
@@ -117,16 +114,20 @@ class OpenFiles:
 
     def closed(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CLOSED record, of which the offset is what its time lacks of that since the epoch."""
-        process, pid, time_ns, descriptor, sent, received, category, since_ns = _CLOSED.unpack_from(data)
+        process, pid, time_ns, descriptor, sent, received, category, since_ns = _parts_of(data)
         known = self._processes.get(process)
         if known is None:
             known = self._processes[process] = _Process(pid)
         if since_ns == known.over.get(descriptor):
             return []
         known.over[descriptor] = since_ns
-        what = known.take(descriptor, since_ns)
+        what = known.open.pop(descriptor, None)
+        if what is None or what[2] > since_ns:
+            if what is not None:
+                known.open[descriptor] = what
+            what = known.take_before(descriptor, since_ns)
         if not sent and what is not None and what[1] >= since_ns and type(what[0]) is SharedFields:
-            return [(_K.FILE_CLOSE, pid, time_ns + offset, what[0])]
+            return [(_FILE_CLOSE, pid, time_ns + offset, what[0])]
         return _events(what, pid, time_ns + offset, (sent, received, category, since_ns))
 
     def ended(self, process: int, time_ns: int) -> list[Event]:
@@ -141,8 +142,14 @@ class OpenFiles:
                 _, *counted, since_ns = layout.VALUE.unpack(value)
                 if since_ns:
                     events += _events(opened, known.pid, time_ns, (*counted, since_ns))
-        self._forget([layout.KEY.pack(process, descriptor) for descriptor in known.open.keys() | known.over.keys()])
+        self._over += [layout.KEY.pack(process, descriptor) for descriptor in known.open.keys() | known.over.keys()]
         return events
+
+    def forget_ended(self) -> None:
+        """Have nothing kept any more of processes that have ended; to be called now and then, as it takes a while."""
+        over, self._over = self._over, []
+        if over:
+            self._forget(over)
 
     def left_open(self, time_ns: int) -> list[Event]:
         """Return what has been written to files that are open still, once nothing is counted any more."""
@@ -156,7 +163,8 @@ def peer_of(fields: Fields) -> Fields:
     return {name: fields[name] for name in names}
 
 
-_CLOSED = struct.Struct("=8x2IQ5Q")  # Of a record: tgid, pid, time, and `layout.CLOSED`.
+_parts_of = struct.Struct("=8x2IQ5Q").unpack_from  # Of a CLOSED record: tgid, pid, time, and `layout.CLOSED`.
+_FILE_CLOSE = _K.FILE_CLOSE
 
 
 def _events(known: _Known | None, pid: int, time_ns: int, counted: tuple[int, ...]) -> list[Event]:

@@ -80,19 +80,17 @@ class Session:
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
             # All the time goes into the kernel's verifier, which does several programs at once, and this thread's work
-            # meanwhile. The two halves take about as long.
+            # meanwhile. The two halves take about as long; the first is begun before the second is assembled.
             self._loading: list[Loading] = []
-            halves: list[Callable[[], list[int]]] = []
             calls = _CALLS.intersection(categories)
             self._of_calls = CallPrograms(self._maps, kernel, calls) if calls else None
             if self._of_calls is not None:
                 opened.callback(self._of_calls.close)
-                halves.append(partial(self._load_calls, Part.PEERS, Part.COUNTS))
+                self._of_calls.assemble(Part.PEERS, Part.COUNTS)
+                self._load(opened, partial(self._load_calls, Part.PEERS, Part.COUNTS))
+                self._of_calls.assemble(Part.PATHS)
             load = process_programs.prepare(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
-            halves.append(partial(self._load_calls, Part.PATHS, behind=load))
-            for half in halves:
-                self._loading.append(Loading(half))
-                opened.callback(self._loading[-1].close)
+            self._load(opened, partial(self._load_calls, Part.PATHS, behind=load))
             if not in_background:
                 self.wait()
             self._opened = opened.pop_all()
@@ -116,6 +114,10 @@ class Session:
         if self._of_calls is not None:
             for link in self._of_calls.attach():
                 self._programs.callback(os.close, link)
+
+    def _load(self, opened: ExitStack, load: Callable[[], list[int]]) -> None:
+        self._loading.append(Loading(load))
+        opened.callback(self._loading[-1].close)
 
     def _load_calls(self, *parts: Part, behind: Callable[[], list[int]] = list) -> list[int]:
         """Load programs of calls, and then others; return links of these."""
@@ -156,6 +158,7 @@ class Session:
                     events += found
                 if kind == _EXIT:
                     events += self._calls.ended(record, offset)
+        self._files.forget_ended()
         return events, len(records)
 
     def newly_lost(self) -> dict[EventCategory, int]:
