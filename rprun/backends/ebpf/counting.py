@@ -17,10 +17,10 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import layout, plans
-from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
+from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, INODE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
 from rprun.backends.ebpf.call_peers import IS_SOCKET, TYPE_OF_FILE, read_socket
 from rprun.backends.ebpf.common import count_lost, emit, new_label, read_kernel, read_user
-from rprun.backends.ebpf.descriptors import find, identify, put, tell_end
+from rprun.backends.ebpf.descriptors import find, identify_by_inode, put, tell_end
 from rprun.backends.ebpf.flows import NO_FLAGS, Flow
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.loops import begin_loop
@@ -114,16 +114,17 @@ def _find_file(code: Assembler, kernel: Kernel) -> None:
     code.load(R2, R10, MEMBER)
     code.jump_if_equal(R2, _RECEIVED, "out")
     code.label("of a socket")
+    code.load(R1, R10, INODE)
+    identify_by_inode(code, kernel)
 
 
 def _load_type(code: Assembler, kernel: Kernel) -> None:
-    """Put the file of `FD` at `FILE`, and set R1 to its type; go to `out` if there is none."""
+    """Put the struct file of `FD` and its inode at their places, and set R1 to its type; go to `out` without one."""
     code.load(R1, R10, FD)
     load_file(code, kernel, R1, "out")
-    code.store(R10, MODE, R0)
-    identify(code, kernel)
-    code.load(R0, R10, MODE)
+    code.store(R10, FILE, R0)
     read_kernel(code, R1, R0, kernel.file_f_inode)
+    code.store(R10, INODE, R1)
     read_kernel(code, R1, R1, kernel.inode_i_mode, 2)
     code.bit_and(R1, TYPE_OF_FILE)
 

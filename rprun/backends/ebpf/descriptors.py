@@ -53,6 +53,11 @@ def identify(code: Assembler, kernel: Kernel) -> None:
     """Put what tells the struct file at R0 from all others at `FILE`, and into R0."""
     code.store(R10, FILE, R0)
     read_kernel(code, R1, R0, kernel.file_f_inode)
+    identify_by_inode(code, kernel)
+
+
+def identify_by_inode(code: Assembler, kernel: Kernel) -> None:
+    """Do so where the struct file is at `FILE` already, and R1 is its inode."""
     read_kernel(code, R0, R1, kernel.inode_i_ino)
     code.shift_left(R0, 32)
     code.load(R1, R10, FILE)
