@@ -379,6 +379,32 @@ def test_no_room_for_more(here: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) + lost[1] == 2 * many
 
 
+def test_no_room_is_told_once(here: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that has no element is lost once, however often it is written to, and again once it is another."""
+    monkeypatch.setattr(maps_module, "DESCRIPTORS_SIZE", 4)
+    many, inherited = 40, [os.open("/dev/zero", os.O_WRONLY) for _ in range(5)]
+
+    def body() -> None:
+        for _ in range(2):
+            held = [os.open("/dev/null", os.O_WRONLY) for _ in range(many)]
+            for each in [*held, *inherited] * 3:
+                os.write(each, b"1")
+            for each in held:
+                os.close(each)
+
+    with attached() as maps:
+        with in_tree(maps, body) as pid:
+            pass
+        lost = maps.read_lost()
+        found = ends(maps, pid)
+    for each in inherited:
+        os.close(each)
+    assert (lost[0], lost[2]) == (0, 0)
+    kept = [fields["path"] for kind, fields in found if kind == "file-close"]
+    assert kept.count(b"/dev/null") > 0
+    assert len(kept) + lost[1] == 2 * many + len(inherited)
+
+
 def test_no_room_in_the_ring(here: bytes) -> None:
     """Seen and lost are what was done, closes among it; what is seen later is not put down to another file."""
     many = 2000

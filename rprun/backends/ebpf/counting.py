@@ -19,8 +19,8 @@ assert sys.platform == "linux"
 from rprun.backends.ebpf import layout, plans
 from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, INODE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
 from rprun.backends.ebpf.call_peers import IS_SOCKET, TYPE_OF_FILE, read_socket
-from rprun.backends.ebpf.common import count_lost, emit, new_label, read_kernel, read_user
-from rprun.backends.ebpf.descriptors import find, identify_by_inode, put, tell_end
+from rprun.backends.ebpf.common import emit, new_label, read_kernel, read_user
+from rprun.backends.ebpf.descriptors import count_unkept, find, identify_by_inode, put, tell_end
 from rprun.backends.ebpf.flows import NO_FLAGS, Flow
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.loops import begin_loop
@@ -202,7 +202,7 @@ def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Colle
         emit(code, maps, Lost.NETWORK)
         code.jump("out")
         code.label(full + " network")
-        count_lost(code, maps, Lost.NETWORK)
+        count_unkept(code, maps, Lost.NETWORK, is_new=False)
         code.jump("out")
     if EventCategory.FILE in categories:
         code.label("found file")
@@ -212,4 +212,4 @@ def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Colle
         emit(code, maps, Lost.FILE)
         code.jump("out")
         code.label(full + " file")
-        count_lost(code, maps, Lost.FILE)
+        count_unkept(code, maps, Lost.FILE, is_new=False)

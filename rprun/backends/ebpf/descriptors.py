@@ -33,7 +33,7 @@ from errno import EEXIST
 
 from rprun.backends.ebpf import layout
 from rprun.backends.ebpf.call_frame import CLOSED, ELEMENT, FD, FILE, KEY, VALUE
-from rprun.backends.ebpf.common import new_label, read_kernel
+from rprun.backends.ebpf.common import count_lost, new_label, read_kernel
 from rprun.backends.ebpf.exchanges import compare_exchange, exchange
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.walk import load_file
@@ -71,7 +71,7 @@ def find(code: Assembler, maps: Maps, missing: str) -> None:
     code.store(R10, KEY, R1, size=4)
     code.load(R1, R10, FD)
     code.store(R10, KEY + 4, R1, size=4)
-    _point_to_key(code, maps)
+    _point_to_key(code, maps.descriptors.fd)
     code.call(Helper.map_lookup_elem)
     code.jump_if_equal(R0, 0, missing)
     code.store(R10, ELEMENT, R0)
@@ -86,10 +86,10 @@ def put(code: Assembler, maps: Maps, category: Lost, full: str) -> None:
     code.store(R10, VALUE + layout.CATEGORY_AT, R1)
     code.load(R1, R8, layout.TIME_AT)
     code.store(R10, VALUE + layout.SINCE_AT, R1)
-    _point_to_key(code, maps)
+    _point_to_key(code, maps.descriptors.fd)
     code.call(Helper.map_lookup_elem)
     code.jump_if_not_equal(R0, 0, there)
-    _point_to_key(code, maps)
+    _point_to_key(code, maps.descriptors.fd)
     code.move(R3, R10)
     code.add(R3, VALUE)
     code.move(R4, _NOEXIST)
@@ -99,7 +99,7 @@ def put(code: Assembler, maps: Maps, category: Lost, full: str) -> None:
     code.move32(R0, R0)
     code.move32(R1, -EEXIST)
     code.jump_if_not_equal(R0, R1, full)
-    _point_to_key(code, maps)
+    _point_to_key(code, maps.descriptors.fd)
     code.call(Helper.map_lookup_elem)
     code.jump_if_equal(R0, 0, full)
     code.label(there)
@@ -157,9 +157,34 @@ def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
     put(code, maps, category, full)
     code.jump(done)
     code.label(full)
-    code.map_value(R1, maps.lost.fd, 8 * category)
-    code.move(R2, 1)
-    code.atomic_add(R1, 0, R2)
+    count_unkept(code, maps, category, is_new=is_new)
+    code.label(done)
+
+
+def count_unkept(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
+    """Count the descriptor of `KEY`, which is the file at `FILE` and has no element, as lost; not with each call again.
+
+    Args:
+        code: the program.
+        maps: where that is remembered, of the last ones.
+        category: of the call.
+        is_new: it has just been opened, so it is not the one that is remembered.
+    """
+    unknown, done = new_label("not remembered"), new_label("counted")
+    if not is_new:
+        _point_to_key(code, maps.unkept.fd)
+        code.call(Helper.map_lookup_elem)
+        code.jump_if_equal(R0, 0, unknown)
+        code.load(R1, R0, 0)
+        code.load(R2, R10, FILE)
+        code.jump_if_equal(R1, R2, done)
+        code.label(unknown)
+    _point_to_key(code, maps.unkept.fd)
+    code.move(R3, R10)
+    code.add(R3, FILE)
+    code.move(R4, 0)
+    code.call(Helper.map_update_elem)
+    count_lost(code, maps, category)
     code.label(done)
 
 
@@ -240,7 +265,7 @@ def _emit_closed(code: Assembler, maps: Maps) -> None:
     code.label(told)
 
 
-def _point_to_key(code: Assembler, maps: Maps) -> None:
-    code.map_address(R1, maps.descriptors.fd)
+def _point_to_key(code: Assembler, table: int) -> None:
+    code.map_address(R1, table)
     code.move(R2, R10)
     code.add(R2, KEY)

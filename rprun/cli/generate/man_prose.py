@@ -326,7 +326,7 @@ Of a
 .Ql lost
 record.
 The same goes for processes beyond 65,536 at a time, and what those do is not seen, and for descriptors beyond 32,768
-that are open at a time, whose bytes are not counted.
+at a time, whose bytes are not counted; each number that a living process has used is one of them.
 .Pp
 Bytes are counted by the results of calls.
 What is written through a mapping, an
