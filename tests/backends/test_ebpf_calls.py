@@ -91,6 +91,33 @@ def test_an_interrupted_call_is_told_of_once(*, restarts: bool) -> None:
         assert events(maps, pid) == [peer("accept", *name)]
 
 
+def test_what_a_filter_of_its_own_refuses(tmp_path: Path) -> None:
+    """A call that a program's own seccomp filter answers is told of, with the error that the program gets."""
+    kept = os.fsencode(tmp_path / "kept")
+    (tmp_path / "kept").touch()
+    number = NUMBERS[X86_64]["unlink"]
+    # Load the number; if it is unlink, SECCOMP_RET_ERRNO with EXDEV, else SECCOMP_RET_ALLOW (linux/seccomp.h).
+    filter_of_its_own = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x20, 0, 0, 0),
+            (0x15, 0, 1, number),
+            (0x06, 0, 0, 0x00050000 | errno.EXDEV),
+            (0x06, 0, 0, 0x7FFF0000),
+        )
+    )
+
+    def body() -> None:
+        code = ctypes.create_string_buffer(filter_of_its_own)
+        program = struct.pack("@HP", len(filter_of_its_own) // 8, ctypes.addressof(code))
+        assert call("seccomp", 1, 0, program) == 0
+        assert call("unlink", kept) == -errno.EXDEV
+        assert call("rmdir", kept) == -errno.ENOTDIR
+
+    assert told(body) == [one("unlink", kept, "EXDEV"), one("rmdir", kept, "ENOTDIR")]
+    assert os.path.exists(kept)
+
+
 def test_calls_of_i386(tmp_path: Path) -> None:
     """Their numbers, registers and structures are their own; socketcall is the call that it stands for."""
     if not does_calls_of_i386():
