@@ -225,6 +225,10 @@ def json_lines(events: Iterable[ObserverEvent | Parts]) -> list[bytes]:
             if type(fields) is SharedFields and fields.plain is not None:
                 add(plain % (seq, heads[kind], pid, timestamp_ms, fields.plain))
                 continue
+            said = _json.write(kind, seq, pid, timestamp_ms, fields)
+            if said is not None and said.isascii() and "\x7f" not in said:
+                add(said.encode())
+                continue
         line = made(event).to_json()
         # What is written may have surrogates in it where `repr` or a str let them through.
         add(line.encode() if line.isascii() else line.encode("utf-8", "backslashreplace"))
