@@ -11,6 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from rprun.runner.options import RunOptions
 
+_OBJECTS = 50_000
+"""How many objects, more than have gone, there may be before garbage is looked for."""
+
 
 def start(options: RunOptions) -> int:
     """Run the command; return the exit status, or die as the command died.
@@ -19,6 +22,10 @@ def start(options: RunOptions) -> int:
         RprunError: rprun itself failed, or a backend that was asked for sees nothing.
     """
     if options.observe:
+        import gc
+
+        # Events come by thousands and hold no circles: to look for some every 700 objects would find none.
+        gc.set_threshold(_OBJECTS)
         from rprun.backends.registry import expect_run
 
         # Before anything is asked what it can see, and before all that has to be done besides.

@@ -237,8 +237,21 @@ def command(number: int, attributes: bytes) -> int:
     Raises:
         OSError: as the command; ENOSYS where there is no bpf(2), or no table for this machine.
     """
+    return command_in_place(number, ctypes.create_string_buffer(attributes, len(attributes)), len(attributes))
+
+
+def command_in_place(number: int, attributes: ctypes.Array[ctypes.c_char], size: int) -> int:
+    """Do the same with a buffer, in which some commands put an answer.
+
+    Args:
+        number: of enum bpf_cmd.
+        attributes: the beginning of union bpf_attr, and perhaps more.
+        size: how much of it is given to the kernel.
+
+    Raises:
+        OSError: as `command`.
+    """
     call = _NUMBERS.get(syscalls.native() or "")
     if call is None:
         raise OSError(ENOSYS, os.strerror(ENOSYS))
-    held = ctypes.create_string_buffer(attributes, len(attributes))
-    return libc.syscall(call, number, ctypes.addressof(held), len(attributes))
+    return libc.syscall(call, number, ctypes.addressof(attributes), size)

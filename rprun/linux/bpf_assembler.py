@@ -33,6 +33,7 @@ _INSTRUCTION = struct.Struct("<BBhi")
 _LOAD, _STORE_IMMEDIATE, _STORE, _ALU32, _JUMP, _ALU64 = 0x01, 0x02, 0x03, 0x04, 0x05, 0x07
 _MEMORY, _ATOMIC = 0x60, 0xC0
 _SIZES = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
+_EXCHANGE, _COMPARE_EXCHANGE = 0xE1, 0xF1  # BPF_XCHG, BPF_CMPXCHG; the immediate says which one it is.
 _REGISTER_OPERAND = 0x08
 _WIDE = 0x18  # BPF_LD | BPF_IMM | BPF_DW
 _CALL, _EXIT, _TO_BIG_ENDIAN = 0x85, 0x95, 0xDC
@@ -111,7 +112,7 @@ def _arithmetic(name: str, operation: int, *, bits: int = 64) -> Callable[[Assem
     def method(self: Assembler, destination: Register, operand: Operand) -> None:
         said = (name, destination, operand)
         if isinstance(operand, Register):
-            self._put(said, opcode | _REGISTER_OPERAND, destination, operand.value)
+            self._put(said, opcode | _REGISTER_OPERAND, destination, operand._value_)
         else:
             self._put(said, opcode, destination, immediate=self._fitting(said, operand, bits))
 
@@ -125,7 +126,7 @@ def _comparison(name: str, operation: int) -> Callable[[Assembler, Register, Ope
     def method(self: Assembler, left: Register, right: Operand, label: str) -> None:
         said = (name, left, right, label)
         if isinstance(right, Register):
-            self._put(said, opcode | _REGISTER_OPERAND, left, right.value, label)
+            self._put(said, opcode | _REGISTER_OPERAND, left, right._value_, label)
         else:
             self._put(said, opcode, left, 0, label, self._fitting(said, right, 64))
 
@@ -197,12 +198,12 @@ class Assembler:
     def load(self, destination: Register, base: Register, offset: int, *, size: int = 8) -> None:
         """Set a register to the `size` bytes at `base` + `offset`; 1, 2, 4 or 8."""
         said = ("load", destination, base, offset, size)
-        self._put(said, _LOAD | _MEMORY | self._sized(said, size), destination, base.value, offset)
+        self._put(said, _LOAD | _MEMORY | self._sized(said, size), destination, base._value_, offset)
 
     def store(self, base: Register, offset: int, source: Register, *, size: int = 8) -> None:
         """Put the lower `size` bytes of a register at `base` + `offset`."""
         said = ("store", base, offset, source, size)
-        self._put(said, _STORE | _MEMORY | self._sized(said, size), base, source.value, offset)
+        self._put(said, _STORE | _MEMORY | self._sized(said, size), base, source._value_, offset)
 
     def store_immediate(self, base: Register, offset: int, value: int, *, size: int = 8) -> None:
         """Put a number at `base` + `offset`; one of 8 bytes must fit in 32 bits with a sign."""
@@ -215,7 +216,17 @@ class Assembler:
         said = ("atomic_add", base, offset, source, size)
         if size not in (4, 8):
             raise self._error(said, "the size is 4 or 8")
-        self._put(said, _STORE | _ATOMIC | _SIZES[size], base, source.value, offset)
+        self._put(said, _STORE | _ATOMIC | _SIZES[size], base, source._value_, offset)
+
+    def exchange(self, base: Register, offset: int, register: Register) -> None:
+        """Put a register at `base` + `offset` and what was there into the register, as one step (Linux 5.12)."""
+        said = ("exchange", base, offset, register)
+        self._put(said, _STORE | _ATOMIC | _SIZES[8], base, register._value_, offset, _EXCHANGE)
+
+    def compare_exchange(self, base: Register, offset: int, register: Register) -> None:
+        """Put a register at `base` + `offset` if R0 is there, and what was there into R0, as one step (Linux 5.12)."""
+        said = ("compare_exchange", base, offset, register)
+        self._put(said, _STORE | _ATOMIC | _SIZES[8], base, register._value_, offset, _COMPARE_EXCHANGE)
 
     def load_constant(self, destination: Register, value: int) -> None:
         """Set a register to any number of 64 bits, with a sign or without."""
@@ -297,7 +308,7 @@ class Assembler:
     ) -> None:
         if not isinstance(offset, str) and not -0x8000 <= offset <= 0x7FFF:
             raise self._error(said, f"the offset {offset} does not fit in 16 bits")
-        self._code.append((said, opcode, destination.value | source << 4, offset, immediate))
+        self._code.append((said, opcode, destination._value_ | source << 4, offset, immediate))
 
     def _put_wide(self, said: tuple[object, ...], destination: Register, source: int, low: int, high: int) -> None:
         self._put(said, _WIDE, destination, source, immediate=_signed(low))

@@ -23,12 +23,16 @@ from rprun.linux import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _LOOKUP, _UPDATE, _DELETE, _GET_NEXT_KEY = range(1, 5)  # BPF_MAP_* of enum bpf_cmd
+_DELETE_BATCH = 27
 
 ELEMENT = struct.Struct("=I4xQQQ")
 """Of union bpf_attr: map_fd, key, value (or next_key), flags."""
+BATCH = struct.Struct("=16xQ8x2I16x")
+"""keys, count, map_fd; nothing else of it matters where elements are deleted."""
+_COUNT = struct.Struct("=32xI")
 _POSSIBLE_CPUS = "/sys/devices/system/cpu/possible"
 
 
@@ -94,6 +98,28 @@ class Map:
                 raise
             return False
         return True
+
+    def delete_all(self, keys: Sequence[bytes]) -> None:
+        """Take elements out of a hash, in one system call where all of them are there (Linux 5.6).
+
+        Raises:
+            ValueError: a key of another size.
+        """
+        done = 0
+        while done < len(keys):
+            held = ctypes.create_string_buffer(b"".join(keys[done:]))
+            if len(held) != (len(keys) - done) * self._key_size + 1:
+                raise ValueError(f"keys that have not {self._key_size} bytes each")
+            attributes = ctypes.create_string_buffer(BATCH.pack(ctypes.addressof(held), len(keys) - done, self.fd))
+            try:
+                bpf.command_in_place(_DELETE_BATCH, attributes, BATCH.size)
+            except OSError as error:
+                if error.errno != ENOENT:
+                    raise
+                # The next one is not there.
+                done += _COUNT.unpack_from(attributes)[0] + 1
+                continue
+            return
 
     def keys(self) -> Iterator[bytes]:
         """Go through the keys as they are meanwhile.

@@ -3,7 +3,7 @@
 Some facts about it (kernel/bpf/ringbuf.c, Documentation/bpf/ringbuf.rst; Linux 5.8):
 
 - Three things are mapped: a page with the consumer's position, which alone may be written; a page with the producer's;
-  and the data, twice in a row, so that a record which goes past the end is in one piece.
+  and the data, twice in a row, so that a record which goes past the end is in one piece. A child has no such mapping.
 - Positions count bytes ever written or read. A record has a header of 8 bytes, its length with two bits above, and is
   filled up to a multiple of 8. The busy bit says that it has been reserved and not submitted yet: reading stops
   there, also if those behind it are complete. The discard bit says that it is to be passed over.
@@ -61,6 +61,8 @@ class RingBuffer:
             self._producer = mmap.mmap(
                 self._fd, mmap.PAGESIZE + 2 * size, access=mmap.ACCESS_READ, offset=mmap.PAGESIZE
             )
+            # A fork would copy its thousands of pages' entries, for a child that has no use for it.
+            self._producer.madvise(mmap.MADV_DONTFORK)
             undo.pop_all()
         self._look_at(size)
 
@@ -81,21 +83,23 @@ class RingBuffer:
 
     def take(self, limit: int) -> list[bytes]:
         """Return the oldest complete records, at most so many, and make room of where they were."""
-        headers, mask = self._headers, self._mask
+        headers, mask, before = self._headers, self._mask, mmap.PAGESIZE + HEADER_SIZE
         position, end = self._read[0], self._written[0]
-        found: list[tuple[int, int]] = []
+        found: list[slice[int, int, None]] = []
         while position < end and len(found) < limit:
             start = position & mask
-            header = headers[start >> 2]
-            if header & BUSY:
+            length = headers[start >> 2]
+            if length <= _LENGTH:
+                start += before
+                found.append(slice(start, start + length))
+            elif length & BUSY:
                 break
-            length = header & _LENGTH
-            if not header & DISCARD:
-                start += mmap.PAGESIZE + HEADER_SIZE
-                found.append((start, start + length))
-            position += HEADER_SIZE + (length + 7 & -8)
+            else:
+                length &= _LENGTH
+            position += length + (HEADER_SIZE + 7) & -8
         # A slice of a mapping is a copy; it must be made before the room is given back.
-        records = [self._producer[first:behind] for first, behind in found]
+        producer = self._producer
+        records = [producer[each] for each in found]
         self._read[0] = position
         return records
 

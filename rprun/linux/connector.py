@@ -23,7 +23,10 @@ assert sys.platform == "linux"
 import socket
 import struct
 from errno import ENOBUFS
-from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 # include/uapi/linux/netlink.h, connector.h, cn_proc.h
 NETLINK_CONNECTOR = 11
@@ -47,21 +50,44 @@ _SO_RCVBUFFORCE = 33
 _ROOM = 16 << 20
 
 
-class Message(NamedTuple):
+class Message(tuple[int, int, int, int, int, int]):
     """One message; what the numbers are depends on its kind."""
 
-    kind: int
-    """FORK, EXEC, EXIT, or one of those that were not asked for."""
-    time_ns: int
-    """CLOCK_MONOTONIC."""
-    pid: int
-    """The thread that it is about; of FORK, the new one."""
-    tgid: int
-    """Its process."""
-    parent: int
-    """The process that is its parent, of FORK and EXIT; otherwise 0. A thread has the parent of its process."""
-    status: int
-    """The wait status of this thread, of EXIT; otherwise 0."""
+    __slots__ = ()
+
+    def __new__(cls, kind: int, time_ns: int, pid: int, tgid: int, parent: int, status: int) -> Self:
+        """Put them together."""
+        return super().__new__(cls, (kind, time_ns, pid, tgid, parent, status))
+
+    @property
+    def kind(self) -> int:
+        """FORK, EXEC, EXIT, or one of those that were not asked for."""
+        return self[0]
+
+    @property
+    def time_ns(self) -> int:
+        """CLOCK_MONOTONIC."""
+        return self[1]
+
+    @property
+    def pid(self) -> int:
+        """The thread that it is about; of FORK, the new one."""
+        return self[2]
+
+    @property
+    def tgid(self) -> int:
+        """Its process."""
+        return self[3]
+
+    @property
+    def parent(self) -> int:
+        """The process that is its parent, of FORK and EXIT; otherwise 0. A thread has the parent of its process."""
+        return self[4]
+
+    @property
+    def status(self) -> int:
+        """The wait status of this thread, of EXIT; otherwise 0."""
+        return self[5]
 
 
 def parse(datagram: bytes) -> Message | None:

@@ -20,9 +20,12 @@ import os
 import struct
 from errno import EINVAL, ENOTTY, ESRCH
 from fcntl import ioctl
-from typing import NamedTuple
 
 from rprun.linux import libc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
 
 _SYS_PIDFD_OPEN, _SYS_PIDFD_GETFD = 434, 438
 PIDFD_THREAD = os.O_EXCL  # Linux 6.9
@@ -36,14 +39,29 @@ INFO_PID, INFO_EXIT = 1 << 0, 1 << 3
 _CANNOT_TELL = frozenset((EINVAL, ENOTTY, ESRCH))
 
 
-class Info(NamedTuple):
+class Info(tuple[int, int, int]):
     """Numbers of a process or a thread, in the pid namespace of who asked."""
 
-    pid: int
-    """Of the thread, if the descriptor is one's."""
-    tgid: int
-    ppid: int
-    """Of its parent now, which for an orphan is who took it in."""
+    __slots__ = ()
+
+    def __new__(cls, pid: int, tgid: int, ppid: int) -> Self:
+        """Put them together."""
+        return super().__new__(cls, (pid, tgid, ppid))
+
+    @property
+    def pid(self) -> int:
+        """That of the thread, if the descriptor is one's."""
+        return self[0]
+
+    @property
+    def tgid(self) -> int:
+        """That of the process."""
+        return self[1]
+
+    @property
+    def ppid(self) -> int:
+        """That of its parent now, which for an orphan is who took it in."""
+        return self[2]
 
 
 def open_process(pid: int, *, thread: bool = False) -> int:

@@ -24,12 +24,13 @@ import select
 import struct
 from errno import EACCES, EINVAL, ENOENT, ENOSYS
 from fcntl import ioctl
-from typing import TYPE_CHECKING, NamedTuple
 
 from rprun.linux import libc, process, syscalls
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import Self
 
 SET_MODE_FILTER, GET_NOTIF_SIZES = 1, 3
 
@@ -179,13 +180,24 @@ def _search(steps: list[tuple[int, Block]]) -> Block:
     return [(_JUMP_NOT_BELOW, 0, 1, start), (_JUMP, 0, 0, len(below)), *below, *rest]
 
 
-class Installed(NamedTuple):
-    """What it took to install a filter."""
+class Installed(tuple[bool, bool]):
+    """What it took to install a filter. Not of the module typing, which a start would have to wait for."""
 
-    no_new_privs: bool
-    """It was set for the filter, so that set-user-ID programs get no privileges. False if that held before."""
-    wait_killable: bool
-    """A signal cannot interrupt a call that has been received (WAIT_KILLABLE_RECV)."""
+    __slots__ = ()
+
+    def __new__(cls, no_new_privs: bool, wait_killable: bool) -> Self:  # noqa: FBT001 - one for each, in its order
+        """Put them together."""
+        return super().__new__(cls, (no_new_privs, wait_killable))
+
+    @property
+    def no_new_privs(self) -> bool:
+        """Say whether it was set for the filter, so that set-user-ID programs get no rights; not if it held before."""
+        return self[0]
+
+    @property
+    def wait_killable(self) -> bool:
+        """Say whether a signal cannot interrupt a call that has been received (WAIT_KILLABLE_RECV)."""
+        return self[1]
 
 
 def install(program: bytes, flags: int) -> int:

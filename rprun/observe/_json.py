@@ -16,8 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from rprun.observe.events import ObserverEvent
-
 _HEADS = {
     kind: f',"category":"{category.value}","kind":"{kind.value}","pid":'
     for kind in ObserverEventKind
@@ -39,25 +37,16 @@ def write(kind: ObserverEventKind, seq: int, pid: int, timestamp_ms: int, fields
         rest = fields.json
         if rest is None:
             rest = fields.json = _write_fields(fields)
-            fields.is_plain = rest is not None and rest.isascii() and "\x7f" not in rest
+            if rest is not None and rest.isascii() and "\x7f" not in rest:
+                fields.plain = rest.encode()
     else:
         rest = _write_fields(fields)
     return None if rest is None else f'{{"seq":{seq}{head}{pid},"timestamp_ms":{timestamp_ms}{rest}'
 
 
-def write_all(events: Iterable[ObserverEvent]) -> list[bytes]:
-    """Gives the lines of events, as `ObserverEvent.to_json` does each; what many of them share is only copied."""
-    lines: list[bytes] = []
-    for event in events:
-        fields = event._fields
-        rest = fields.json if type(fields) is SharedFields else None
-        if rest is None or not fields.is_plain:  # type: ignore[attr-defined]
-            line = event.to_json()
-            lines.append(line.encode() if line.isascii() else line.encode("utf-8", "backslashreplace"))
-            continue
-        said = f'{{"seq":{event.seq}{_HEADS[event.kind]}{event.pid},"timestamp_ms":{event.timestamp_ms}{rest}'
-        lines.append(said.encode())
-    return lines
+PLAIN = b'{"seq":%d%b%d,"timestamp_ms":%d%b'
+"""The line of an event with plain fields: seq, one of `PLAIN_HEADS`, pid, timestamp_ms, `SharedFields.plain`."""
+PLAIN_HEADS = {kind: head.encode() for kind, head in _HEADS.items()}
 
 
 def encode(value: object) -> str:

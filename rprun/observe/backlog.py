@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
-from rprun.observe.events import ObserverEvent
+from rprun.observe.events import ObserverEvent, made
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from rprun.observe.categories import EventCategory
+    from rprun.observe.events import Parts
 
 
 class Backlog:
@@ -30,7 +31,7 @@ class Backlog:
 
     def __init__(self, limit: int) -> None:
         """Makes room for `limit` events, and beyond them for one `lost` record of each category."""
-        self._events: deque[ObserverEvent] = deque()
+        self._events: deque[ObserverEvent | Parts] = deque()
         self._gap = _Gap()
         self._limit = limit
 
@@ -46,22 +47,26 @@ class Backlog:
         self._settle()
         self._events.append(event)
 
-    def put_all(self, events: Sequence[ObserverEvent]) -> None:
-        """Takes in what there is room for, and counts the rest as lost."""
+    def put_all(self, events: Sequence[ObserverEvent | Parts]) -> None:
+        """Takes in what there is room for, and counts the rest as lost. Of parts an event is made when it is given."""
         if not self._gap and len(events) <= self._limit - len(self._events):
             self._events.extend(events)
             return
         for event in events:
-            self.put(event)
+            self.put(made(event))
 
     def pop(self) -> ObserverEvent | None:
         """Gives the next record; None if there is none now."""
         if not self._events:
             self._settle()
-        return self._events.popleft() if self._events else None
+        return made(self._events.popleft()) if self._events else None
 
     def pop_all(self) -> list[ObserverEvent]:
         """Gives every record that waits."""
+        return list(map(made, self.take_all()))
+
+    def take_all(self) -> list[ObserverEvent | Parts]:
+        """Gives every record that waits as it is here, for who needs no more of some than a line."""
         self._settle()
         events = list(self._events)
         self._events.clear()

@@ -9,7 +9,8 @@ import threading
 
 from rprun.observe.capabilities import ObserverCapabilities
 from rprun.observe.categories import CapabilitySupport, EventCategory
-from rprun.observe.events import ObserverEvent, now_ms, trust
+from rprun.observe.events import ObserverEvent, in_order, now_ms
+from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import ObserverEventKind, category_of
 from rprun.observe.subscriber import ObserverSubscriber
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from rprun.observe.capabilities import CategoryCapability
     from rprun.observe.config import ObserverConfig
+    from rprun.observe.events import Parts
 
 BOUND = 4096
 
@@ -112,7 +114,7 @@ class Emitter:
                 self.emit(kind, pid, timestamp_ms=at_ns // 1_000_000, **fields)
             return
         categories = self._own
-        made: list[ObserverEvent] = []
+        made: list[Parts] = []
         with self._lock:
             if self._closed:
                 return
@@ -124,8 +126,10 @@ class Emitter:
                         about = category_of(kind) or EventCategory(fields.pop("category", ""))
                         if about not in self._asked:
                             continue
-                    made.append(trust(about, kind, pid, at_ns // 1_000_000, seq + 1, fields))
+                    if type(fields) is not SharedFields or fields.kind is not kind:
+                        fields = in_order(kind, fields)  # noqa: PLW2901 - they are the same fields
                     seq += 1
+                    made.append((about, kind, pid, at_ns // 1_000_000, seq, fields))
             finally:
                 self._seq = seq
                 if made:

@@ -10,12 +10,16 @@ from types import MappingProxyType
 
 from rprun.observe import _json
 from rprun.observe.categories import EventCategory
+from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import EXCLUDES, FIELDS, FIELDS_BY_NAME, NEEDS, ObserverEventKind, category_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, Self
+    from collections.abc import Iterable, Mapping
+    from typing import Any, Self, TypeAlias
+
+    # What `trust` makes an event of, in the order of its arguments.
+    Parts: TypeAlias = tuple[EventCategory, ObserverEventKind, int, int, int, dict[str, object]]
 
 __all__ = ["ObserverEvent", "ObserverEventKind"]
 
@@ -191,9 +195,7 @@ def trust(
     Raises:
         TypeError, ValueError: these cannot be the fields of the kind.
     """
-    names = tuple(fields)
-    if names not in _known[kind]:
-        fields = _in_order(kind, names, fields)
+    fields = in_order(kind, fields)
     event = _new(_Draft)
     event.category = category
     event.kind = kind
@@ -208,7 +210,42 @@ def trust(
 _new = object.__new__
 
 
-def _in_order(kind: ObserverEventKind, names: tuple[str, ...], fields: dict[str, object]) -> dict[str, object]:
+def made(event: ObserverEvent | Parts) -> ObserverEvent:
+    """Gives an event, or makes it of its parts: those that come by thousands are made for who looks at them only."""
+    return trust(*event) if type(event) is tuple else event  # type: ignore[return-value]
+
+
+def json_lines(events: Iterable[ObserverEvent | Parts]) -> list[bytes]:
+    """Gives the line of each event, as `ObserverEvent.to_json` does; what many of them share is only copied."""
+    lines: list[bytes] = []
+    add, plain, heads = lines.append, _json.PLAIN, _json.PLAIN_HEADS
+    for event in events:
+        if type(event) is tuple:
+            _, kind, pid, timestamp_ms, seq, fields = event
+            if type(fields) is SharedFields and fields.plain is not None:
+                add(plain % (seq, heads[kind], pid, timestamp_ms, fields.plain))
+                continue
+            said = _json.write(kind, seq, pid, timestamp_ms, fields)
+            if said is not None and said.isascii() and "\x7f" not in said:
+                add(said.encode())
+                continue
+        line = made(event).to_json()
+        # What is written may have surrogates in it where `repr` or a str let them through.
+        add(line.encode() if line.isascii() else line.encode("utf-8", "backslashreplace"))
+    return lines
+
+
+def in_order(kind: ObserverEventKind, fields: dict[str, object]) -> dict[str, object]:
+    """Gives fields in the order of the kind's table, and takes no time for it where such have come before.
+
+    Raises:
+        TypeError, ValueError: as `trust`.
+    """
+    names = tuple(fields)
+    if names in _known[kind]:
+        if type(fields) is SharedFields:
+            fields.kind = kind
+        return fields
     order = _orders.get((kind, names))
     if order is not None:
         return {name: fields[name] for name in order}

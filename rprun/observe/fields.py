@@ -53,19 +53,21 @@ def _base64(data: bytes) -> str:
 
 
 class SharedFields(dict[str, object]):
-    """The fields of several events, which nobody changes any more: their JSON is written once.
+    """The fields of several events of one kind, which nobody changes any more: their JSON is written once.
 
     Attributes:
         json: what is written of them, None before it has been.
-        is_plain: that is ASCII, and nothing of it is to be escaped.
+        plain: the same as bytes if it is ASCII, and nothing of it is to be escaped; else None.
+        kind: the kind that their names have been found to be those of, in the table's order; None before.
     """
 
-    __slots__ = ("is_plain", "json")
+    __slots__ = ("json", "kind", "plain")
 
     def __init__(self, fields: Mapping[str, object]) -> None:
         super().__init__(fields)
         self.json: str | None = None
-        self.is_plain = False
+        self.plain: bytes | None = None
+        self.kind: str | None = None
 
 
 class FieldType:

@@ -20,21 +20,21 @@ import stat
 import time
 
 from rprun.observe._destination import Destination, complain
-from rprun.observe._json import write_all
 from rprun.observe.backlog import LineBacklog
+from rprun.observe.events import json_lines, made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rprun.observe.events import ObserverEvent
+    from rprun.observe.events import ObserverEvent, Parts
 
 BACKLOG_LINES = 1024
 BACKLOG_BYTES = 1 << 20
 FINISH_SECONDS = 2.0
 
 # Lines in one write to a file: enough to share its cost, few enough for their copies not to matter.
-_MANY = 64
+_MANY = 256
 # POSIX guarantees 512. Windows has no such pipe.
 _PIPE_BUF = getattr(select, "PIPE_BUF", 512)
 
@@ -85,16 +85,16 @@ class Sink:
         """Writes an event if that can be done now, else keeps it or counts it as lost. Never waits, never raises."""
         self.put_all((event,))
 
-    def put_all(self, events: Sequence[ObserverEvent]) -> None:
+    def put_all(self, events: Sequence[ObserverEvent | Parts]) -> None:
         """Writes events, in this order, as `put` does each."""
         for start in range(0, len(events), _MANY):
             if not self._attached:
                 return
             some = events[start : start + _MANY]
-            lines = write_all(some) if self._as_json else list(map(self._encode, some))
+            lines = json_lines(some) if self._as_json else [self._encode(made(event)) for event in some]
             done = 0 if self._pending() else self._write_now(lines)
             for number in range(done, len(lines)):
-                self._keep(some[number], lines[number])
+                self._keep(made(some[number]), lines[number])
             if self._pending():
                 self.on_writable()
 

@@ -6,13 +6,14 @@ import os
 import threading
 
 from rprun.observe.backlog import Backlog
+from rprun.observe.events import made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
-    from rprun.observe.events import ObserverEvent
+    from rprun.observe.events import ObserverEvent, Parts
 
 
 class ObserverSubscriber:
@@ -51,10 +52,7 @@ class ObserverSubscriber:
 
     def drain(self) -> list[ObserverEvent]:
         """Gives all events that wait, and does not wait for any."""
-        with self._changed:
-            events = self._backlog.pop_all()
-            self._mark()
-            return events
+        return list(map(made, self.take_all()))
 
     def fileno(self) -> int:
         """Gives a descriptor that is readable while an event waits, and from the end on; nobody but select reads it.
@@ -94,6 +92,13 @@ class ObserverSubscriber:
     def __del__(self) -> None:
         self._close_pipe()
 
+    def take_all(self) -> list[ObserverEvent | Parts]:
+        """Gives what `drain` does, as `Backlog.take_all` does."""
+        with self._changed:
+            events = self._backlog.take_all()
+            self._mark()
+            return events
+
     # The rest is called with the lock held; the first three by the emitter.
 
     def _offer(self, event: ObserverEvent) -> None:
@@ -101,7 +106,7 @@ class ObserverSubscriber:
         self._mark()
         self._changed.notify()
 
-    def _offer_all(self, events: Sequence[ObserverEvent]) -> None:
+    def _offer_all(self, events: Sequence[ObserverEvent | Parts]) -> None:
         self._backlog.put_all(events)
         self._mark()
         self._changed.notify(len(events))

@@ -61,7 +61,7 @@ class EventOutput:
 
     def settle(self) -> None:
         """Write what can be written now; to be called after each turn of the loop."""
-        self._waiting.put_all(self._subscriber.drain())
+        self._waiting.put_all(self._subscriber.take_all())
         if not len(self._waiting) and not self._holding and self._watched < 0:
             return
         self._write(self._sharing())
@@ -72,7 +72,7 @@ class EventOutput:
             return
         sink.at_line_start = all(pump.output.at_line_start for pump in sharing if pump.output is not None)
         sink.on_writable()
-        sink.put_all(self._waiting.pop_all())
+        sink.put_all(self._waiting.take_all())
         if sink.at_line_start:
             for pump in sharing:
                 if pump.output is not None:
@@ -107,7 +107,7 @@ class EventOutput:
         """Write the last events; what the destination does not take in time is counted on stderr."""
         loop = self._process.run.loop
         loop.forget(self._subscriber.fileno())
-        self._waiting.put_all(self._subscriber.drain())
+        self._waiting.put_all(self._subscriber.take_all())
         self._write(self._sharing())
         if self._watched >= 0:
             loop.forget(self._watched)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rprun.observe.emitter import Emitter
 
 # Events in a row before the loop looks at the command's bytes again.
-_BURST = 256
+_BURST = 512
 # Seconds that what has been seen may take to arrive, once the command has ended.
 _PATIENCE = 2.0
 

@@ -104,7 +104,7 @@ def in_tree(maps: Maps, body: Callable[[], object], status: int = 0) -> Iterator
 
 def events(maps: Maps, pid: int) -> list[Told]:
     """Return kind and fields of what one process did between its marks."""
-    decoder, offset = CallDecoder(OpenFiles(lambda _: None)), time.time_ns() - time.monotonic_ns()
+    decoder, offset = CallDecoder(OpenFiles(lambda _: None, lambda _: None)), time.time_ns() - time.monotonic_ns()
     found = [event for data in maps.ring.take(1 << 20) for event in decoder.decode(data, offset)]
     now = time.time_ns()
     assert all(now - 60 * 10**9 < at <= now + 10**9 for _, _, at, _ in found)
@@ -124,7 +124,7 @@ def told(body: Callable[[], object]) -> list[Told]:
 
 def ends(maps: Maps, pid: int) -> list[Told]:
     """Return what is told of the ends of descriptors, all those of one process after it has ended, in their order."""
-    files = OpenFiles(maps.take_descriptor)
+    files = OpenFiles(maps.descriptors.lookup, maps.descriptors.delete_all)
     decoder, offset = CallDecoder(files), time.time_ns() - time.monotonic_ns()
     take = {
         layout.Kind.CALL: lambda data: decoder.decode(data, offset),
@@ -134,7 +134,8 @@ def ends(maps: Maps, pid: int) -> list[Told]:
     found = []
     for data in maps.ring.take(1 << 20):
         found += take[layout.Kind(layout.HEADER.unpack_from(data)[0])](data)
-    found += files.ended(struct.pack("=I", pid), time.time_ns())
+    found += files.ended(pid, time.time_ns())
+    files.forget_ended()
     return [
         (kind.value, dict(fields))
         for kind, by, _, fields in found

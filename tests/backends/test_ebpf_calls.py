@@ -91,6 +91,33 @@ def test_an_interrupted_call_is_told_of_once(*, restarts: bool) -> None:
         assert events(maps, pid) == [peer("accept", *name)]
 
 
+def test_what_a_filter_of_its_own_refuses(tmp_path: Path) -> None:
+    """A call that a program's own seccomp filter answers is told of, with the error that the program gets."""
+    kept = os.fsencode(tmp_path / "kept")
+    (tmp_path / "kept").touch()
+    number = NUMBERS[X86_64]["unlink"]
+    # Load the number; if it is unlink, SECCOMP_RET_ERRNO with EXDEV, else SECCOMP_RET_ALLOW (linux/seccomp.h).
+    filter_of_its_own = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (0x20, 0, 0, 0),
+            (0x15, 0, 1, number),
+            (0x06, 0, 0, 0x00050000 | errno.EXDEV),
+            (0x06, 0, 0, 0x7FFF0000),
+        )
+    )
+
+    def body() -> None:
+        code = ctypes.create_string_buffer(filter_of_its_own)
+        program = struct.pack("@HP", len(filter_of_its_own) // 8, ctypes.addressof(code))
+        assert call("seccomp", 1, 0, program) == 0
+        assert call("unlink", kept) == -errno.EXDEV
+        assert call("rmdir", kept) == -errno.ENOTDIR
+
+    assert told(body) == [one("unlink", kept, "EXDEV"), one("rmdir", kept, "ENOTDIR")]
+    assert os.path.exists(kept)
+
+
 def test_calls_of_i386(tmp_path: Path) -> None:
     """Their numbers, registers and structures are their own; socketcall is the call that it stands for."""
     if not does_calls_of_i386():
@@ -198,13 +225,13 @@ def test_what_the_ring_has_no_room_for_is_counted() -> None:
 
 def test_records_that_make_no_sense() -> None:
     """They are lost, and nothing raises."""
-    decoder = CallDecoder(OpenFiles(lambda _: None))
+    decoder = CallDecoder(OpenFiles(lambda _: None, lambda _: None))
     arch, number = 0xC000003E, NUMBERS[X86_64]["mkdir"]
     head = layout.HEADER.pack(layout.Kind.CALL, 1, 1, 7, 5)
-    whole = head + plans.CALL.pack(0, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)
+    whole = head + plans.CALL.pack(*[0] * 7, arch, number, *[0] * 6) + struct.pack("=I1sI", 1, b"/", 0)
     assert decoder.decode(whole, 0)[0][1:] == (7, 5, {"path": b"/", "result": "ok"})
     for length in range(len(whole)):
         found = decoder.decode(whole[:length], 0)
         assert [(kind, fields["count"]) for kind, _, _, fields in found] in ([], [("lost", 1)])
-    unknown = head + plans.CALL.pack(-4000, arch, number, *[0] * 12) + struct.pack("=I1sI", 1, b"/", 0)
+    unknown = head + plans.CALL.pack(-4000, *[0] * 6, arch, number, *[0] * 6) + struct.pack("=I1sI", 1, b"/", 0)
     assert decoder.decode(unknown, 0)[0][3]["result"] == "E4000"

@@ -31,7 +31,7 @@ from ebpf_calls import (
 sys.path.append(str(Path(__file__).parents[1] / "linux"))
 from children import compiled
 
-from rprun.backends.ebpf import layout
+from rprun.backends.ebpf import exchanges, layout
 from rprun.backends.ebpf import maps as maps_module
 from rprun.backends.ebpf.call_decode import CallDecoder
 from rprun.backends.ebpf.open_files import OpenFiles
@@ -210,28 +210,32 @@ THREADS = """
 #include <unistd.h>
 static const char *paths[2];
 static void *run(void *which) {
-    const char *path = paths[(long)which];
+    const char *path = paths[(long)which % 2];
     for (int i = 0; i < 20000; i++) {
         int to = open(path, O_WRONLY | O_CREAT, 0600);
-        if (to < 0 || write(to, "xyzxyz", (long)which ? 5 : 3) < 0) _exit(1);
+        if (to < 0 || write(to, "xyzxyz", (long)which % 2 ? 5 : 3) < 0) _exit(1);
         close(to);
     }
     return 0;
 }
 int main(int argc, char **argv) {
-    pthread_t threads[2];
-    for (long i = 0; i < 2; i++) { paths[i] = argv[i + 1]; pthread_create(&threads[i], 0, run, (void *)i); }
-    for (int i = 0; i < 2; i++) pthread_join(threads[i], 0);
+    pthread_t threads[4];
+    for (int i = 0; i < 2; i++) paths[i] = argv[i + 1];
+    for (long i = 0; i < 4; i++) pthread_create(&threads[i], 0, run, (void *)i);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
     return 0;
 }
 """
 
 
-def test_two_threads_with_one_number(here: bytes, tmp_path: Path) -> None:
-    """They close and open the same number at full speed: a close is told of with its own path and count.
+@pytest.mark.parametrize("known", [True, False])
+def test_threads_with_one_number(known: bool, here: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They close and open the same numbers at full speed: a close is told of once, with its own path and count.
 
-    That it ends, is told and is forgotten is not one step: see BUGS in the man page.
+    Without exchanges in the kernel one in some thousand may be told wrongly: see BUGS in the man page.
     """
+    if not known:
+        monkeypatch.setattr(exchanges, "has_exchanges", lambda: False)
     program = str(compiled(tmp_path, THREADS, "-O1", "-pthread"))
 
     def body() -> None:
@@ -246,12 +250,13 @@ def test_two_threads_with_one_number(here: bytes, tmp_path: Path) -> None:
     told = Counter({key: count for key, count in counts.items() if key[1] is None or key[1].startswith(here)})
     true = Counter(
         {
-            (kind, here + name, size if kind == "file-write" else None): 20_000
+            (kind, here + name, size if kind == "file-write" else None): 40_000
             for kind in ("file-write", "file-close")
             for name, size in ((b"a", 3), (b"b", 5))
         }
     )
-    assert sum(((told - true) + (true - told)).values()) <= 20
+    wrong = (told - true) + (true - told)
+    assert not wrong or (not known and sum(wrong.values()) <= 40)
 
 
 def test_what_has_no_name(here: bytes) -> None:
@@ -374,6 +379,32 @@ def test_no_room_for_more(here: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found) + lost[1] == 2 * many
 
 
+def test_no_room_is_told_once(here: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that has no element is lost once, however often it is written to, and again once it is another."""
+    monkeypatch.setattr(maps_module, "DESCRIPTORS_SIZE", 4)
+    many, inherited = 40, [os.open("/dev/zero", os.O_WRONLY) for _ in range(5)]
+
+    def body() -> None:
+        for _ in range(2):
+            held = [os.open("/dev/null", os.O_WRONLY) for _ in range(many)]
+            for each in [*held, *inherited] * 3:
+                os.write(each, b"1")
+            for each in held:
+                os.close(each)
+
+    with attached() as maps:
+        with in_tree(maps, body) as pid:
+            pass
+        lost = maps.read_lost()
+        found = ends(maps, pid)
+    for each in inherited:
+        os.close(each)
+    assert (lost[0], lost[2]) == (0, 0)
+    kept = [fields["path"] for kind, fields in found if kind == "file-close"]
+    assert kept.count(b"/dev/null") > 0
+    assert len(kept) + lost[1] == 2 * many + len(inherited)
+
+
 def test_no_room_in_the_ring(here: bytes) -> None:
     """Seen and lost are what was done, closes among it; what is seen later is not put down to another file."""
     many = 2000
@@ -395,7 +426,7 @@ def test_no_room_in_the_ring(here: bytes) -> None:
         os.close(made)
 
     with attached(ring_size=mmap.PAGESIZE) as maps:
-        decoder = CallDecoder(OpenFiles(maps.take_descriptor))
+        decoder = CallDecoder(OpenFiles(maps.descriptors.lookup, maps.descriptors.delete_all))
         with in_tree(maps, body):
             os.read(full[0], 1)
             records = maps.ring.take(1 << 20)

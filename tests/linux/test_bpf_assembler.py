@@ -173,6 +173,30 @@ def test_loads_and_stores(number: int, constant: int, immediate: int, size: int)
     assert result == added & 0xFFFFFFFF
 
 
+@given(NUMBER, NUMBER, NUMBER, st.booleans())
+def test_exchanges(before: int, new: int, other: int, same: bool) -> None:
+    """What was there comes out, and what goes in does so always, or only if what was there is as expected."""
+    needs_bpf()
+    expected = before if same else other
+    with closing(Map(MapKind.ARRAY, 4, 32, 1)) as held:
+        held.update(bytes(4), struct.pack("=4Q", before, 0, before, 0))
+        code = Assembler()
+        code.map_value(R7, held.fd)
+        code.load_constant(R1, new)
+        code.exchange(R7, 0, R1)
+        code.store(R7, 8, R1)
+        code.load_constant(R0, expected)
+        code.load_constant(R1, new)
+        code.compare_exchange(R7, 16, R1)
+        code.store(R7, 24, R0)
+        code.move(R0, 0)
+        code.exit()
+        with descriptor(bpf.load_program(ProgramKind.SOCKET_FILTER, code.assemble())) as program:
+            run_program(program)
+        found = struct.unpack("=4Q", held.lookup(bytes(4)) or b"")
+    assert found == (new, before, new if before == expected else before, before)
+
+
 def test_a_loop() -> None:
     """A jump back to a label that is there already, and one over a wide instruction."""
     needs_bpf(CAP_PERFMON)

@@ -46,6 +46,22 @@ def test_a_hash() -> None:
     assert held.fd == -1
 
 
+def test_many_deleted_at_once() -> None:
+    """Those that are there are gone, and of those that are not nothing is heard."""
+    needs_bpf()
+    with closing(Map(MapKind.HASH, 4, 4, 64)) as held:
+        keys = [number.to_bytes(4, sys.byteorder) for number in range(40)]
+        for key in keys:
+            held.update(key, bytes(4))
+        held.delete_all([])
+        held.delete_all([*keys[:3], b"none", *keys[2:7], b"none"])
+        assert sorted(held.keys()) == sorted(keys[7:])
+        held.delete_all(keys[7:39])
+        assert list(held.keys()) == keys[39:]
+        with pytest.raises(ValueError, match="keys that have not 4 bytes"):
+            held.delete_all([b"short"])
+
+
 def test_an_emptied_hash() -> None:
     """All of it can be taken out while going through it, though keys may come twice."""
     needs_bpf()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import events
 
 from rprun.observe import _json
-from rprun.observe.events import ObserverEvent, ObserverEventKind, trust
+from rprun.observe.events import ObserverEvent, ObserverEventKind, json_lines, made, trust
 from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import category_of
 
@@ -136,3 +136,16 @@ def test_shared_fields(kind: ObserverEventKind, data: st.DataObject) -> None:
         event = trust(first.category, kind, pid, first.timestamp_ms, first.seq, shared)
         assert event.to_json() == reference(event)
         assert event.to_json() == event.to_json()
+
+
+@given(st.lists(events(), max_size=9), st.booleans())
+def test_lines_of_parts(given_events: list[ObserverEvent], share: bool) -> None:
+    """Events that have not been made yet have the lines that they would have, also those that share their fields."""
+    parts = []
+    for event in given_events:
+        fields = SharedFields(event.fields) if share else dict(event.fields)
+        parts.append((event.category, event.kind, event.pid, event.timestamp_ms, event.seq, fields))
+    assert list(map(made, parts)) == given_events
+    expected = [event.to_json().encode("utf-8", "backslashreplace") for event in given_events]
+    for mixed in (parts, [*given_events[:4], *parts[4:]], parts):
+        assert json_lines(mixed) == expected

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import resource
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,9 +21,11 @@ import pytest
 from ebpf_observing import ALL, kinds, needs_ebpf, observe, options
 from observing import REPEAT, compile_c, lost, of_kind, read_events
 from running import (
+    clean_environment,
     descendants_of,
     kill_quietly,
     read_until,
+    rprun_argv,
     run,
     start,
     wait_gone,
@@ -48,6 +53,31 @@ def test_few_descriptors(limit: int, tmp_path: Path) -> None:
         return
     assert (result.returncode, result.stderr) == (6, b"")
     assert kinds(read_events(tmp_path / "events"))["exec"] == 2
+
+
+@pytest.mark.parametrize("forced", [(), ("file=ebpf",), tuple(f"{category}=ebpf" for category in ALL)])
+def test_programs_are_loaded_once(forced: tuple[str, ...], tmp_path: Path) -> None:
+    """The session that was tried out is the one of the run, whatever is asked for first; the command inherits none."""
+    needs_ebpf()
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("needs strace")
+    log = tmp_path / "log"
+    backends = [word for each in forced for word in ("--backend", each)]
+    arguments = ("--observe", ",".join(ALL), *backends, "--json", "--events", str(tmp_path / "events"))
+    traced = [strace, "-f", "-e", "trace=bpf", "-o", str(log), *rprun_argv(), *arguments]
+    result = subprocess.run(
+        [*traced, "--", "ls", "/proc/self/fd"],
+        capture_output=True,
+        check=False,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+    )
+    # The last is that of the directory.
+    assert (result.returncode, result.stdout.split()) == (0, [b"0", b"1", b"2", b"3"])
+    names = Counter(re.findall(r'BPF_PROG_LOAD, .*?prog_name="(\w+)"', log.read_text()))
+    assert names["rprun_sys_exit"] == 1
+    assert set(names.values()) == {1}
 
 
 OPENS = """

@@ -26,23 +26,18 @@ if TYPE_CHECKING:
     from rprun.backends.seccomp.decode import Event, Fields
 
 _K = ObserverEventKind
-_START = struct.Struct("=12xIQq")  # Of a record: pid, time, result.
-_WHO = struct.Struct("=12xIQ")  # pid, time.
-_TGID = slice(layout.TGID_AT, layout.TGID_AT + 4)
-_DESCRIPTOR = slice(plans.RESULT_AT, plans.RESULT_AT + 4)  # Both machines are little-endian: the lower half.
+_START = struct.Struct("=8x2IQq")  # Of a record: tgid, pid, time, result.
+_start_of = _START.unpack_from
+_WHAT = slice(plans.ARCH_AT, None)
+_WHO = struct.Struct("=8x2IQ")  # tgid, pid, time.
 _RESOLVE_IN_ROOT = 0x10  # include/uapi/linux/openat2.h
 _MOST_KEPT = 2048
 BACKEND = "ebpf"
+_FILE_OPEN = _K.FILE_OPEN
 # An accept is told of like the bind of an address: the peer's, which it has got.
 _ACCEPTED = calls.CALLS["bind"]
 _OF_SOCKETS = (_K.NET_ACCEPT, _K.NET_LISTEN)
 _OF_ONE_SOCKET = (_K.NET_CONNECT, _K.NET_BIND, _K.NET_LISTEN, _K.NET_ACCEPT)
-# Of the calls that open a file with flags in a register: where that is in a record; by architecture and number.
-_FLAGS_AT = {
-    record.start(arch, number): plans.ARGUMENTS_AT + 8 * call.flags
-    for (arch, number), call in calls.BY_NUMBER.items()
-    if call is not None and call.kind is _K.FILE_OPEN and call.flags is not None
-}
 
 
 class CallDecoder:
@@ -58,8 +53,9 @@ class CallDecoder:
         """
         self._files = files
         self._with_rings: set[int] = set()
-        # The fields of what has been opened, and of its close: programs open the same files over and over.
-        self._opened: dict[tuple[bytes, bytes, int, bytes], tuple[SharedFields, SharedFields]] = {}
+        # The fields of what has been opened, and of its close if it has been: programs open the same files over and
+        # over.
+        self._opened: dict[bytes, tuple[SharedFields, SharedFields | None]] = {}
 
     def decode(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CALL record: kind, process, time in nanoseconds since the epoch, fields; never raises.
@@ -72,37 +68,30 @@ class CallDecoder:
             data: the record.
             offset: from `rprun.linux.timer.since_epoch`; another one when the clock has been set.
         """
+        what = data[_WHAT]
+        both = self._opened.get(what)
         try:
-            pid, time_ns, result = _START.unpack_from(data)
-            time_ns += offset
-            at = _FLAGS_AT.get(data[plans.ARCH_AT : plans.ARGUMENTS_AT])
-            if at is None:
-                events = self._decode(data, pid, time_ns, result)
-                if result >= 0 and events and events[0][0] is _K.FILE_OPEN:
-                    # By creat or openat2.
-                    closed = closed_fields(events[0][3]["path"])
-                    self._files.opened(data[_TGID], pid, data[_DESCRIPTOR], closed, time_ns - offset)
-                return events
-            # What an open is about: all but who, when, the registers with addresses, and which descriptor it got.
-            failure = min(0, result)
-            what = (data[plans.ARCH_AT : plans.ARGUMENTS_AT], data[at : at + 4], failure, data[plans.MARKS_AT :])
-            both = self._opened.get(what)
+            tgid, pid, time_ns, result = _start_of(data)
             if both is None:
-                found = self._decode(data, pid, time_ns, result)[0][3]
+                events = self._decode(data, tgid, pid, time_ns + offset, result)
+                if not events or events[0][0] is not _K.FILE_OPEN:
+                    return events
+                found = events[0][3]
                 if len(self._opened) >= _MOST_KEPT:
                     self._opened.clear()
-                both = self._opened[what] = SharedFields(found), closed_fields(found["path"])
+                both = SharedFields(found), closed_fields(found["path"]) if result >= 0 else None
+                self._opened[what] = both
             fields, closed = both
-            if not failure:
-                self._files.opened(data[_TGID], pid, data[_DESCRIPTOR], closed, time_ns - offset)
+            if closed is not None:
+                self._files.opened(tgid, pid, result, closed, time_ns)
         except Exception:  # noqa: BLE001 - what a process has written must not end the run
             return self._lost(data, offset)
-        return [(_K.FILE_OPEN, pid, time_ns, fields)]
+        return [(_FILE_OPEN, pid, time_ns + offset, fields)]
 
     def found(self, data: bytes, offset: int) -> None:
         """Take note of a FOUND record; never raises. Arguments are those of `decode`."""
         try:
-            pid, time_ns, _ = _START.unpack_from(data)
+            tgid, pid, time_ns, result = _START.unpack_from(data)
             *_, marks, protocol, domain, type_, _, _ = plans.CALL.unpack_from(data, layout.HEADER_SIZE)
             blobs = record.blobs(data, plans.BLOBS_AT)
             if not domain:
@@ -117,27 +106,26 @@ class CallDecoder:
                 if opened.get("port") == 0:
                     # That of a socket that has no peer.
                     opened["address"] = opened["port"] = None
-            self._files.opened(data[_TGID], pid, data[_DESCRIPTOR], opened, time_ns)
+            self._files.opened(tgid, pid, result & 0xFFFFFFFF, opened, time_ns)
         except Exception:  # noqa: BLE001, S110 - as if there had been no room for it
             pass
 
     def closed(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CLOSED record, as `decode` does."""
         try:
-            pid, time_ns = _WHO.unpack_from(data)
-            return self._files.closed(data, pid, time_ns + offset)
+            return self._files.closed(data, offset)
         except struct.error:
             return []
 
     def ended(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of what a process has not closed itself, by the record of its end, and forget it."""
-        pid, time_ns = _WHO.unpack_from(data)
+        tgid, pid, time_ns = _WHO.unpack_from(data)
         self._with_rings.discard(pid)
-        return self._files.ended(data[_TGID], time_ns + offset)
+        return self._files.ended(tgid, time_ns + offset)
 
-    def _decode(self, data: bytes, pid: int, time_ns: int, result: int) -> list[Event]:
+    def _decode(self, data: bytes, tgid: int, pid: int, time_ns: int, result: int) -> list[Event]:
         seen = record.Record()
-        _, seen.arch, seen.number, *registers, marks, protocol, domain, type_, how_flags, resolve = (
+        _, *registers, seen.arch, seen.number, marks, protocol, domain, type_, how_flags, resolve = (
             plans.CALL.unpack_from(data, layout.HEADER_SIZE)
         )
         call = calls.find(seen.arch, seen.number, marks >> plans.SUBCALL_SHIFT)
@@ -169,8 +157,8 @@ class CallDecoder:
         # An accept that has failed says nothing of the socket that listens.
         if events and domain and call.kind in _OF_ONE_SOCKET and (call.kind is not _K.NET_ACCEPT or result >= 0):
             descriptor = result if call.kind is _K.NET_ACCEPT else registers[0]
-            number = (descriptor & 0xFFFFFFFF).to_bytes(4, sys.byteorder)
-            self._files.used(data[_TGID], pid, number, call.kind, events[0][3], layout.HEADER.unpack_from(data)[4])
+            at_ns = layout.HEADER.unpack_from(data)[4]
+            self._files.used(tgid, pid, descriptor & 0xFFFFFFFF, call.kind, events[0][3], at_ns)
         return events
 
     def _ring(self, call: calls.Call, seen: record.Record) -> list[Event]:
@@ -183,8 +171,8 @@ class CallDecoder:
 
     def _lost(self, data: bytes, offset: int) -> list[Event]:
         try:
-            pid, time_ns, _ = _START.unpack_from(data)
-            _, arch, number, *_, marks, _, _, _, _, _ = plans.CALL.unpack_from(data, layout.HEADER_SIZE)
+            _, pid, time_ns, _ = _START.unpack_from(data)
+            *_, arch, number, marks, _, _, _, _, _ = plans.CALL.unpack_from(data, layout.HEADER_SIZE)
         except struct.error:
             return []
         call = calls.find(arch, number, marks >> plans.SUBCALL_SHIFT)

@@ -21,8 +21,10 @@ TEXT, SK, LENGTH, MESSAGE, PLAN = range(-104, -144, -8)
 """In its place, once the arguments have been taken out of it. `SK` is the struct sock of the call's socket, or 0."""
 # About a descriptor: its number, its file (`descriptors.identify`), the key of its element in `maps.descriptors` and a
 # value for that; how many bytes a call has moved, and which member of the value counts them; the file's type; the
-# address of the element; a CLOSED record.
-FD, FILE, KEY, VALUE, MOVED, MEMBER, MODE, ELEMENT, CLOSED = -144, -152, -160, -200, -208, -216, -224, -232, -296
+# address of the element; a CLOSED record; the file's inode.
+FD, FILE, KEY, VALUE, MOVED, MEMBER, MODE, ELEMENT, CLOSED, INODE = (
+    -144, -152, -160, -200, -208, -216, -224, -232, -296, -304,
+)  # fmt: skip
 
 
 def load_argument(code: Assembler, destination: Register, index: Register) -> None:

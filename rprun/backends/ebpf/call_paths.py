@@ -9,7 +9,7 @@ assert sys.platform == "linux"
 from rprun.backends.ebpf import plans
 from rprun.backends.ebpf.call_frame import TEXT, load_argument
 from rprun.backends.ebpf.common import append_none, append_string, append_word, new_label, read_user
-from rprun.backends.ebpf.walk import AT_FDCWD, NOTES, PATH_MAX, append_path
+from rprun.backends.ebpf.walk import AT_FDCWD, NOTES, PATH_MAX, append_path, forget_size
 from rprun.linux.bpf_assembler import R1, R2, R3, R4, R7, R8, R9, R10, Assembler, Helper
 
 TYPE_CHECKING = False
@@ -82,6 +82,8 @@ def append_place(code: Assembler, kernel: Kernel, slot: int) -> None:
     code.label(no_directory)
     append_word(code, 0, 4, "out")
     code.label(over)
+    if slot == 0:
+        forget_size(code, "out")
 
 
 def _append_text(code: Assembler, *, empty: str, unknown: str) -> None:

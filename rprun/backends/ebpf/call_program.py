@@ -22,6 +22,7 @@ assert sys.platform == "linux"
 import os
 import struct
 from contextlib import ExitStack
+from functools import partial
 
 from rprun.backends.ebpf import count_program, path_program, peer_program, plans
 from rprun.backends.ebpf.call_frame import ARCH, ARGUMENTS, NUMBER, PLAN
@@ -37,7 +38,7 @@ from rprun.observe.categories import EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from rprun.backends.ebpf.kernel import Kernel
     from rprun.backends.ebpf.maps import Maps
@@ -46,10 +47,10 @@ _INDEX = struct.Struct("=I")
 
 
 class CallPrograms:
-    """The programs, assembled; to be loaded, each at any time and on any thread, and then attached."""
+    """The programs; to be loaded, each at any time and on any thread, and then attached."""
 
     def __init__(self, maps: Maps, kernel: Kernel, categories: Collection[EventCategory]) -> None:
-        """Assemble them.
+        """Make what they share.
 
         Args:
             maps: where processes are looked up and records go.
@@ -67,14 +68,23 @@ class CallPrograms:
             self._programs = Map(bpf.MapKind.PROG_ARRAY, 4, 4, len(Part), name="rprun_calls")
             undo.callback(self._programs.close)
             table, programs = self._table.fd, self._programs.fd
-            self._parts = {Part.COUNTS: count_program.assemble(maps, kernel, table, categories)}
+            self._assemblies: dict[Part, Callable[[], bytes]] = {
+                Part.COUNTS: partial(count_program.assemble, maps, kernel, table, categories)
+            }
             # A ring of io_uring is of both categories.
             if EventCategory.FILE in categories or EventCategory.NETWORK in categories:
-                self._parts[Part.PATHS] = path_program.assemble(maps, kernel, table)
+                self._assemblies[Part.PATHS] = partial(path_program.assemble, maps, kernel, table)
             if EventCategory.NETWORK in categories:
-                self._parts[Part.PEERS] = peer_program.assemble(maps, kernel, table, programs)
-            self._entry = assemble(maps, kernel, table, programs)
+                self._assemblies[Part.PEERS] = partial(peer_program.assemble, maps, kernel, table, programs)
+            self._parts: dict[Part, bytes] = {}
+            self._assemble_entry = partial(assemble, maps, kernel, table, programs)
             undo.pop_all()
+
+    def assemble(self, *parts: Part) -> None:
+        """Assemble some of them, which `load` would else do: on a thread of its own, that keeps others waiting."""
+        for part in parts:
+            if part in self._assemblies and part not in self._parts:
+                self._parts[part] = self._assemblies[part]()
 
     def load(self, *parts: Part) -> None:
         """Load some of them.
@@ -82,6 +92,7 @@ class CallPrograms:
         Raises:
             OSError: as `bpf.load_program`.
         """
+        self.assemble(*parts)
         for part in parts:
             if part in self._parts:
                 program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, self._parts[part], name=f"rprun_{part.name}")
@@ -96,7 +107,8 @@ class CallPrograms:
         Raises:
             OSError: as `bpf.load_program` and `bpf.open_raw_tracepoint`.
         """
-        program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, self._entry, name="rprun_sys_exit")
+        entry = self._assemble_entry()
+        program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, entry, name="rprun_sys_exit")
         try:
             link = bpf.open_raw_tracepoint("sys_exit", program)
         finally:

@@ -17,10 +17,10 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import layout, plans
-from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
+from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, INODE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
 from rprun.backends.ebpf.call_peers import IS_SOCKET, TYPE_OF_FILE, read_socket
-from rprun.backends.ebpf.common import count_lost, emit, new_label, read_kernel, read_user
-from rprun.backends.ebpf.descriptors import emit_closed, find, forget, identify, put
+from rprun.backends.ebpf.common import emit, new_label, read_kernel, read_user
+from rprun.backends.ebpf.descriptors import count_unkept, find, identify_by_inode, put, tell_end
 from rprun.backends.ebpf.flows import NO_FLAGS, Flow
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.loops import begin_loop
@@ -59,10 +59,11 @@ def append_count(code: Assembler, maps: Maps, kernel: Kernel, categories: Collec
         _add_messages(code)
 
     find(code, maps, "first")
+    code.load(R1, R0, layout.SINCE_AT)
+    code.jump_if_equal(R1, 0, "first")
     code.load(R1, R0, layout.FILE_AT)
     code.load(R2, R10, FILE)
     code.jump_if_not_equal(R1, R2, "stale")
-    code.label("add")
     code.load(R1, R10, ELEMENT)
     code.load(R2, R10, MOVED)
     code.load(R4, R10, MEMBER)
@@ -74,9 +75,8 @@ def append_count(code: Assembler, maps: Maps, kernel: Kernel, categories: Collec
     code.jump("out")
 
     code.label("stale")
-    emit_closed(code, maps)
+    tell_end(code, maps, "first")
     # What is there now may be nothing that is kept, as a pipe.
-    forget(code, maps)
     code.label("first")
     _append_found(code, maps, kernel, categories)
 
@@ -114,16 +114,17 @@ def _find_file(code: Assembler, kernel: Kernel) -> None:
     code.load(R2, R10, MEMBER)
     code.jump_if_equal(R2, _RECEIVED, "out")
     code.label("of a socket")
+    code.load(R1, R10, INODE)
+    identify_by_inode(code, kernel)
 
 
 def _load_type(code: Assembler, kernel: Kernel) -> None:
-    """Put the file of `FD` at `FILE`, and set R1 to its type; go to `out` if there is none."""
+    """Put the struct file of `FD` and its inode at their places, and set R1 to its type; go to `out` without one."""
     code.load(R1, R10, FD)
     load_file(code, kernel, R1, "out")
-    code.store(R10, MODE, R0)
-    identify(code, kernel)
-    code.load(R0, R10, MODE)
+    code.store(R10, FILE, R0)
     read_kernel(code, R1, R0, kernel.file_f_inode)
+    code.store(R10, INODE, R1)
     read_kernel(code, R1, R1, kernel.inode_i_mode, 2)
     code.bit_and(R1, TYPE_OF_FILE)
 
@@ -201,7 +202,7 @@ def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Colle
         emit(code, maps, Lost.NETWORK)
         code.jump("out")
         code.label(full + " network")
-        count_lost(code, maps, Lost.NETWORK)
+        count_unkept(code, maps, Lost.NETWORK, is_new=False)
         code.jump("out")
     if EventCategory.FILE in categories:
         code.label("found file")
@@ -211,4 +212,4 @@ def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Colle
         emit(code, maps, Lost.FILE)
         code.jump("out")
         code.label(full + " file")
-        count_lost(code, maps, Lost.FILE)
+        count_unkept(code, maps, Lost.FILE, is_new=False)

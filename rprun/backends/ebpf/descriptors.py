@@ -10,8 +10,12 @@ Some facts about it:
 - The address of a struct file is that of another one right after a close: the number of its inode has to be the same
   too. Those of pipes, sockets and memory are all different (get_next_ino, fs/inode.c), and of a file with a path the
   path stays what it was.
-- Two threads may see at the same moment that an element is over, one that closes and one that opens, and tell of it
-  both: the time in the records is the same. Of two that are the same the second one is passed over by who reads them.
+- Two threads may see at the same moment that an element is over, one that closes and one that opens. Who exchanges the
+  time since which it was about its file with 0 tells of it. It stays where it is, about nothing, for the next file with
+  this number: were it deleted, the other one might delete what has just come in its place. Who reads the records
+  deletes the elements of a process that has ended.
+- Without exchanges (see there) both may tell: the time in the records is the same, and of two that are the same the
+  second one is passed over by who reads them.
 - Where the ring has no room, the record by which a descriptor has become known may be missing while that of its close
   is not. Therefore an element, and the record of its close, say since when it is about this file: what is known of the
   number from before is about another one.
@@ -25,9 +29,12 @@ import sys
 
 assert sys.platform == "linux"
 
+from errno import EEXIST
+
 from rprun.backends.ebpf import layout
 from rprun.backends.ebpf.call_frame import CLOSED, ELEMENT, FD, FILE, KEY, VALUE
-from rprun.backends.ebpf.common import new_label, read_kernel
+from rprun.backends.ebpf.common import count_lost, new_label, read_kernel
+from rprun.backends.ebpf.exchanges import compare_exchange, exchange
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.walk import load_file
 from rprun.linux.bpf_assembler import R0, R1, R2, R3, R4, R8, R10, Assembler, Helper
@@ -38,12 +45,19 @@ if TYPE_CHECKING:
     from rprun.backends.ebpf.maps import Maps
 
 _RECORD_SIZE = layout.HEADER_SIZE + layout.CLOSED.size
+_CATEGORY, _SINCE = CLOSED + layout.HEADER_SIZE + 24, CLOSED + layout.HEADER_SIZE + 32
+_NOEXIST = 1  # BPF_NOEXIST, include/uapi/linux/bpf.h
 
 
 def identify(code: Assembler, kernel: Kernel) -> None:
     """Put what tells the struct file at R0 from all others at `FILE`, and into R0."""
     code.store(R10, FILE, R0)
     read_kernel(code, R1, R0, kernel.file_f_inode)
+    identify_by_inode(code, kernel)
+
+
+def identify_by_inode(code: Assembler, kernel: Kernel) -> None:
+    """Do so where the struct file is at `FILE` already, and R1 is its inode."""
     read_kernel(code, R0, R1, kernel.inode_i_ino)
     code.shift_left(R0, 32)
     code.load(R1, R10, FILE)
@@ -57,26 +71,61 @@ def find(code: Assembler, maps: Maps, missing: str) -> None:
     code.store(R10, KEY, R1, size=4)
     code.load(R1, R10, FD)
     code.store(R10, KEY + 4, R1, size=4)
-    _point_to_key(code, maps)
+    _point_to_key(code, maps.descriptors.fd)
     code.call(Helper.map_lookup_elem)
     code.jump_if_equal(R0, 0, missing)
     code.store(R10, ELEMENT, R0)
 
 
 def put(code: Assembler, maps: Maps, category: Lost, full: str) -> None:
-    """Make the descriptor of `KEY` an element about the file at `FILE`, its counters as they are at `VALUE`."""
+    """Make the descriptor of `KEY` an element about the file at `FILE`, and add the counters at `VALUE` to its own."""
+    there, mine, done = map(new_label, ("there", "mine", "put"))
     code.load(R1, R10, FILE)
     code.store(R10, VALUE + layout.FILE_AT, R1)
     code.move(R1, int(category))
     code.store(R10, VALUE + layout.CATEGORY_AT, R1)
     code.load(R1, R8, layout.TIME_AT)
     code.store(R10, VALUE + layout.SINCE_AT, R1)
-    _point_to_key(code, maps)
+    _point_to_key(code, maps.descriptors.fd)
+    code.call(Helper.map_lookup_elem)
+    code.jump_if_not_equal(R0, 0, there)
+    _point_to_key(code, maps.descriptors.fd)
     code.move(R3, R10)
     code.add(R3, VALUE)
-    code.move(R4, 0)
+    code.move(R4, _NOEXIST)
     code.call(Helper.map_update_elem)
-    code.jump_if_not_equal(R0, 0, full)
+    code.jump_if_equal(R0, 0, done)
+    # Before Linux 6.4 the result of the helper has 32 bits.
+    code.move32(R0, R0)
+    code.move32(R1, -EEXIST)
+    code.jump_if_not_equal(R0, R1, full)
+    _point_to_key(code, maps.descriptors.fd)
+    code.call(Helper.map_lookup_elem)
+    code.jump_if_equal(R0, 0, full)
+    code.label(there)
+    for at in (layout.SENT_AT, layout.RECEIVED_AT):
+        code.load(R1, R10, VALUE + at)
+        code.atomic_add(R0, at, R1)
+    code.load(R1, R0, layout.SINCE_AT)
+    code.jump_if_equal(R1, 0, mine)
+    # Another thread has come upon the same file at the same moment.
+    code.load(R1, R0, layout.FILE_AT)
+    code.load(R2, R10, FILE)
+    code.jump_if_equal(R1, R2, done)
+    code.label(mine)
+    code.store(R10, ELEMENT, R0)
+    _occupy(code, category)
+    code.label(done)
+
+
+def _occupy(code: Assembler, category: Lost) -> None:
+    """Have the element at `ELEMENT`, which is about nothing, be about the file at `FILE`."""
+    code.load(R1, R10, ELEMENT)
+    code.load(R2, R10, FILE)
+    code.store(R1, layout.FILE_AT, R2)
+    code.store_immediate(R1, layout.CATEGORY_AT, int(category))
+    code.load(R2, R8, layout.TIME_AT)
+    exchange(code, R1, layout.SINCE_AT, R2)
 
 
 def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
@@ -88,13 +137,19 @@ def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
         category: of the call.
         is_new: the descriptor has just been opened: whatever the element is about, it is over.
     """
-    missing, full, done = map(new_label, ("missing", "full", "kept"))
+    missing, other, free, full, done = map(new_label, ("missing", "other", "free", "full", "kept"))
     find(code, maps, missing)
     if not is_new:
         code.load(R1, R0, layout.FILE_AT)
         code.load(R2, R10, FILE)
-        code.jump_if_equal(R1, R2, done)
-    emit_closed(code, maps)
+        code.jump_if_not_equal(R1, R2, other)
+        code.load(R1, R0, layout.SINCE_AT)
+        code.jump_if_not_equal(R1, 0, done)
+        code.label(other)
+    tell_end(code, maps, free)
+    code.label(free)
+    _occupy(code, category)
+    code.jump(done)
     code.label(missing)
     for at in (layout.SENT_AT, layout.RECEIVED_AT):
         code.move(R1, 0)
@@ -102,16 +157,47 @@ def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
     put(code, maps, category, full)
     code.jump(done)
     code.label(full)
-    code.map_value(R1, maps.lost.fd, 8 * category)
-    code.move(R2, 1)
-    code.atomic_add(R1, 0, R2)
+    count_unkept(code, maps, category, is_new=is_new)
+    code.label(done)
+
+
+def count_unkept(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
+    """Count the descriptor of `KEY`, which is the file at `FILE` and has no element, as lost; not with each call again.
+
+    Args:
+        code: the program.
+        maps: where that is remembered, of the last ones.
+        category: of the call.
+        is_new: it has just been opened, so it is not the one that is remembered.
+    """
+    unknown, done = new_label("not remembered"), new_label("counted")
+    if not is_new:
+        _point_to_key(code, maps.unkept.fd)
+        code.call(Helper.map_lookup_elem)
+        code.jump_if_equal(R0, 0, unknown)
+        code.load(R1, R0, 0)
+        code.load(R2, R10, FILE)
+        code.jump_if_equal(R1, R2, done)
+        code.label(unknown)
+    _point_to_key(code, maps.unkept.fd)
+    code.move(R3, R10)
+    code.add(R3, FILE)
+    code.move(R4, 0)
+    code.call(Helper.map_update_elem)
+    count_lost(code, maps, category)
     code.label(done)
 
 
 def close(code: Assembler, maps: Maps, kernel: Kernel, out: str) -> None:
-    """Tell of the descriptor at `FD` that a call has closed, and forget it; go to a label where nothing is known."""
+    """Tell of the descriptor at `FD` that a call has closed; go to a label where nothing is known of it."""
     gone = new_label("gone")
     find(code, maps, out)
+    # First since when, then about what: who changes that does it in between.
+    code.load(R1, R0, layout.SINCE_AT)
+    code.jump_if_equal(R1, 0, out)
+    code.store(R10, _SINCE, R1)
+    code.load(R1, R0, layout.CATEGORY_AT)
+    code.store(R10, _CATEGORY, R1)
     code.load(R1, R10, FD)
     load_file(code, kernel, R1, gone)
     identify(code, kernel)
@@ -119,25 +205,39 @@ def close(code: Assembler, maps: Maps, kernel: Kernel, out: str) -> None:
     code.load(R1, R1, layout.FILE_AT)
     code.jump_if_equal(R0, R1, out)
     code.label(gone)
-    emit_closed(code, maps)
-    # Meanwhile another thread may have opened something, told of this too, and put an element of its own here.
-    find(code, maps, out)
-    code.load(R1, R0, layout.SINCE_AT)
-    code.load(R2, R10, CLOSED + layout.HEADER_SIZE + 32)
-    code.jump_if_not_equal(R1, R2, out)
-    forget(code, maps)
+    code.load(R0, R10, _SINCE)
+    code.load(R1, R10, ELEMENT)
+    code.move(R2, 0)
+    compare_exchange(code, R1, layout.SINCE_AT, R2)
+    code.load(R1, R10, _SINCE)
+    code.jump_if_not_equal(R0, R1, out)
+    _emit_closed(code, maps)
     code.jump(out)
 
 
-def forget(code: Assembler, maps: Maps) -> None:
-    """Take the element of `KEY` out."""
-    _point_to_key(code, maps)
-    code.call(Helper.map_delete_elem)
+def tell_end(code: Assembler, maps: Maps, otherwise: str) -> None:
+    """Tell of the element at `ELEMENT`, and have it be about nothing; go to a label if it is already."""
+    code.load(R1, R10, ELEMENT)
+    code.load(R2, R1, layout.CATEGORY_AT)
+    code.store(R10, _CATEGORY, R2)
+    code.move(R2, 0)
+    exchange(code, R1, layout.SINCE_AT, R2)
+    code.jump_if_equal(R2, 0, otherwise)
+    code.store(R10, _SINCE, R2)
+    _emit_closed(code, maps)
 
 
-def emit_closed(code: Assembler, maps: Maps) -> None:
-    """Give the ring a CLOSED record of the element at `ELEMENT`. It is put together on the stack."""
+def _emit_closed(code: Assembler, maps: Maps) -> None:
+    """Give the ring a CLOSED record of the element at `ELEMENT`, and take its counters out.
+
+    It is put together on the stack, where since when it was about this file is already, and the category.
+    """
     told, network = new_label("told"), new_label("network")
+    code.load(R1, R10, ELEMENT)
+    for at, member in ((8, layout.SENT_AT), (16, layout.RECEIVED_AT)):
+        code.move(R2, 0)
+        exchange(code, R1, member, R2)
+        code.store(R10, CLOSED + layout.HEADER_SIZE + at, R2)
     code.move(R1, int(Kind.CLOSED))
     code.store(R10, CLOSED, R1, size=4)
     for at, size in ((layout.TID_AT, 4), (layout.TGID_AT, 4), (layout.PID_AT, 4), (layout.TIME_AT, 8)):
@@ -146,10 +246,6 @@ def emit_closed(code: Assembler, maps: Maps) -> None:
     code.load(R1, R10, FD)
     code.move32(R1, R1)
     code.store(R10, CLOSED + layout.HEADER_SIZE, R1)
-    code.load(R2, R10, ELEMENT)
-    for at, member in ((8, layout.SENT_AT), (16, layout.RECEIVED_AT), (24, layout.CATEGORY_AT), (32, layout.SINCE_AT)):
-        code.load(R1, R2, member)
-        code.store(R10, CLOSED + layout.HEADER_SIZE + at, R1)
     code.map_address(R1, maps.ring.fileno())
     code.move(R2, R10)
     code.add(R2, CLOSED)
@@ -157,8 +253,7 @@ def emit_closed(code: Assembler, maps: Maps) -> None:
     code.move(R4, 0)
     code.call(Helper.ringbuf_output)
     code.jump_if_equal(R0, 0, told)
-    code.load(R1, R10, ELEMENT)
-    code.load(R3, R1, layout.CATEGORY_AT)
+    code.load(R3, R10, _CATEGORY)
     code.move(R2, 1)
     code.jump_if_equal(R3, int(Lost.NETWORK), network)
     code.map_value(R1, maps.lost.fd, 8 * Lost.FILE)
@@ -170,7 +265,7 @@ def emit_closed(code: Assembler, maps: Maps) -> None:
     code.label(told)
 
 
-def _point_to_key(code: Assembler, maps: Maps) -> None:
-    code.map_address(R1, maps.descriptors.fd)
+def _point_to_key(code: Assembler, table: int) -> None:
+    code.map_address(R1, table)
     code.move(R2, R10)
     code.add(R2, KEY)

@@ -1,4 +1,4 @@
-"""Loading programs on a thread of its own: the kernel takes a while to verify them, and this process need not wait."""
+"""What the kernel takes a while for, and this process need not wait: memory for maps, and programs to be verified."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import threading
 import time
 from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 from errno import EAGAIN
+
+from rprun.backends.ebpf.maps import RING_SIZE, Maps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,3 +75,35 @@ class Loading:
         here, until = f"/proc/self/task/{self._thread.native_id}", time.monotonic() + _PATIENCE
         while os.path.exists(here) and time.monotonic() < until:
             os.sched_yield()
+
+
+class MakingMaps:
+    """Maps that another thread makes.
+
+    Raises:
+        OSError: EAGAIN: no more threads.
+    """
+
+    def __init__(self, ring_size: int = RING_SIZE) -> None:
+        self._ring_size = ring_size
+        self._made: list[Maps] = []
+        self._making = Loading(self._make)
+
+    def _make(self) -> list[int]:
+        self._made.append(Maps(self._ring_size))
+        return []
+
+    def maps(self) -> Maps:
+        """Wait for them; `close` closes them.
+
+        Raises:
+            OSError: as `Maps`.
+        """
+        self._making.links()
+        return self._made[0]
+
+    def close(self) -> None:
+        """Let go of them. A second call does nothing."""
+        self._making.close()
+        for maps in self._made:
+            maps.close()

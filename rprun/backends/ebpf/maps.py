@@ -19,6 +19,7 @@ SCRATCH_SIZE = 32768
 RING_SIZE = 16 << 20
 TREE_SIZE = 65536  # Processes that live at once.
 DESCRIPTORS_SIZE = 32768  # Descriptors of theirs that have been seen opened or written to, and are open.
+UNKEPT_SIZE = 1024  # Of those beyond, which are remembered not to be counted as lost again.
 _COUNTERS = struct.Struct(f"={len(Lost)}Q")
 
 
@@ -29,6 +30,7 @@ class Maps:
         tree: HASH: the tgid (in the initial pid namespace) of each process of the command's tree -> its number in
             rprun's own pid namespace, which goes into the header of each of its records.
         descriptors: HASH: u32 tgid, u32 descriptor -> `layout.VALUE`.
+        unkept: LRU_HASH: the same keys -> u64 `layout.FILE_AT`, of descriptors for which there was no room there.
         scratch: PERCPU_ARRAY of one value of SCRATCH_SIZE bytes, where a record is put together.
         frame: ARRAY of one value: u64, where on a task's kernel stack the struct pt_regs of its call is.
         lost: ARRAY of one value: u64 for each of `Lost`, what has found no room in the ring or in the tree.
@@ -50,6 +52,8 @@ class Maps:
             undo.callback(self.tree.close)
             self.descriptors = Map(MapKind.HASH, KEY.size, VALUE.size, DESCRIPTORS_SIZE, name="rprun_files")
             undo.callback(self.descriptors.close)
+            self.unkept = Map(MapKind.LRU_HASH, KEY.size, 8, UNKEPT_SIZE, name="rprun_unkept")
+            undo.callback(self.unkept.close)
             self.scratch = Map(MapKind.PERCPU_ARRAY, 4, SCRATCH_SIZE, 1, name="rprun_scratch")
             undo.callback(self.scratch.close)
             self.frame = Map(MapKind.ARRAY, 4, 8, 1, name="rprun_frame")
@@ -65,16 +69,9 @@ class Maps:
         """Return the counters, in the order of `Lost`, since the start; it takes no system call."""
         return _COUNTERS.unpack_from(self._counters)
 
-    def take_descriptor(self, key: bytes) -> bytes | None:
-        """Return an element of `descriptors`, and delete it; None if there is none."""
-        value = self.descriptors.lookup(key)
-        if value is not None:
-            self.descriptors.delete(key)
-        return value
-
     def close(self) -> None:
         """Let go of them here; programs keep those that they use. A second call does nothing."""
         self._counters.close()
         self.ring.close()
-        for each in (self.lost, self.frame, self.scratch, self.descriptors, self.tree):
+        for each in (self.lost, self.frame, self.scratch, self.unkept, self.descriptors, self.tree):
             each.close()

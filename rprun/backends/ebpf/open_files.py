@@ -10,6 +10,8 @@ import sys
 
 assert sys.platform == "linux"
 
+import struct
+
 from rprun.backends.ebpf import layout
 from rprun.backends.ebpf.layout import Lost
 from rprun.observe.fields import SharedFields
@@ -17,15 +19,17 @@ from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
     from rprun.backends.seccomp.decode import Event, Fields
 
     # What a file-close says, or the first fields of a net-close.
     Opened: TypeAlias = SharedFields | Fields
+    _Known: TypeAlias = tuple[Opened, int, int]
 
 _K = ObserverEventKind
+_MOST_BEFORE = 8
 _OF_SOCKET: Fields = {"family": None, "protocol": None, "address": None, "port": None}
 
 
@@ -37,62 +41,115 @@ def closed_fields(path: object) -> SharedFields:
 _OF_FILE = closed_fields(None)
 
 
+class _Process:
+    """What is known of a process.
+
+    Attributes:
+        pid: its number in rprun's own pid namespace.
+        open: by descriptor what it is, when that was learned, and when the first was learned of this file; by the clock
+            of records.
+        before: the same of files that had the number before, whose CLOSED records are still to come.
+        over: of each descriptor's last CLOSED record since when that was open.
+    """
+
+    __slots__ = ("before", "open", "over", "pid")
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.open: dict[int, _Known] = {}
+        self.before: dict[int, list[_Known]] = {}
+        self.over: dict[int, int] = {}
+
+    def put_aside(self, descriptor: int, known: _Known) -> None:
+        """Another file has got the number; that the one before is over is yet to be told, by another thread."""
+        before = self.before.setdefault(descriptor, [])
+        before.append(known)
+        del before[:-_MOST_BEFORE]
+
+    def take_before(self, descriptor: int, since_ns: int) -> _Known | None:
+        """Return what is known of a file that had the number before, since then, and forget it."""
+        for known in reversed(self.before.get(descriptor, ())):
+            if known[2] <= since_ns:
+                self.before[descriptor].remove(known)
+                return known
+        return None
+
+
 class OpenFiles:
-    """What the descriptors of the processes of one tree are. A process is four bytes: its tgid, as in records."""
+    """What the descriptors of the processes of one tree are. A process is its tgid, as in records."""
 
-    __slots__ = ("_processes", "_take")
+    __slots__ = ("_forget", "_look_up", "_over", "_processes")
 
-    def __init__(self, take: Callable[[bytes], bytes | None]) -> None:
+    def __init__(self, look_up: Callable[[bytes], bytes | None], forget: Callable[[Sequence[bytes]], None]) -> None:
         """Know of nothing yet.
 
         Args:
-            take: `Maps.take_descriptor`.
+            look_up: `Maps.descriptors.lookup`.
+            forget: `Maps.descriptors.delete_all`.
         """
-        self._take = take
-        # With each process its number in rprun's own pid namespace, what it has open, and of the last CLOSED record of
-        # each descriptor since when that was open.
-        # With each descriptor when that was learned, by the clock of records.
-        self._processes: dict[bytes, tuple[int, dict[bytes, tuple[Opened, int]], dict[bytes, int]]] = {}
+        self._look_up, self._forget = look_up, forget
+        self._over: list[bytes] = []
+        self._processes: dict[int, _Process] = {}
 
-    def opened(self, process: bytes, pid: int, descriptor: bytes, opened: Opened, at_ns: int) -> None:
+    def opened(self, process: int, pid: int, descriptor: int, opened: Opened, at_ns: int) -> None:
         """A process has opened something, or a descriptor of it has been found: by a record with this time."""
         known = self._processes.get(process)
         if known is None:
-            known = self._processes[process] = (pid, {}, {})
-        known[1][descriptor] = opened, at_ns
+            known = self._processes[process] = _Process(pid)
+        if descriptor in known.open:
+            known.put_aside(descriptor, known.open[descriptor])
+        known.open[descriptor] = opened, at_ns, at_ns
 
     def used(
-        self, process: bytes, pid: int, descriptor: bytes, kind: ObserverEventKind, fields: Fields, at_ns: int
+        self, process: int, pid: int, descriptor: int, kind: ObserverEventKind, fields: Fields, at_ns: int
     ) -> None:
         """A process has made a call with a socket, of which there is an event of this kind and with these fields."""
-        _, known, _ = self._processes.get(process, (pid, {}, {}))
-        before, _ = known.get(descriptor, (_OF_FILE, 0))
-        # The address that is bound may be the least that is known: one with port 0, before listen or connect.
-        if kind is not _K.NET_BIND or isinstance(before, SharedFields):
+        known = self._processes.get(process)
+        before = known.open.get(descriptor) if known is not None else None
+        if known is None or before is None or kind is _K.NET_ACCEPT:
             self.opened(process, pid, descriptor, peer_of(fields), at_ns)
+        # The address that is bound may be the least that is known: one with port 0, before listen or connect.
+        elif kind is not _K.NET_BIND or isinstance(before[0], SharedFields):
+            known.open[descriptor] = peer_of(fields), at_ns, before[2]
 
-    def closed(self, data: bytes, pid: int, time_ns: int) -> list[Event]:
-        """Return the events of a CLOSED record."""
-        process, descriptor = data[layout.TGID_AT : layout.TGID_AT + 4], data[layout.HEADER_SIZE : _DESCRIPTOR_END]
-        counted = layout.CLOSED.unpack_from(data, layout.HEADER_SIZE)[1:]
+    def closed(self, data: bytes, offset: int) -> list[Event]:
+        """Return the events of a CLOSED record, of which the offset is what its time lacks of that since the epoch."""
+        process, pid, time_ns, descriptor, sent, received, category, since_ns = _parts_of(data)
         known = self._processes.get(process)
         if known is None:
-            known = self._processes[process] = (pid, {}, {})
-        _, opened, over = known
-        if counted[-1] <= over.get(descriptor, 0):
+            known = self._processes[process] = _Process(pid)
+        if since_ns == known.over.get(descriptor):
             return []
-        over[descriptor] = counted[-1]
-        return _events(opened.pop(descriptor, None), pid, time_ns, counted)
+        known.over[descriptor] = since_ns
+        what = known.open.pop(descriptor, None)
+        if what is None or what[2] > since_ns:
+            if what is not None:
+                known.open[descriptor] = what
+            what = known.take_before(descriptor, since_ns)
+        if not sent and what is not None and what[1] >= since_ns and type(what[0]) is SharedFields:
+            return [(_FILE_CLOSE, pid, time_ns + offset, what[0])]
+        return _events(what, pid, time_ns + offset, (sent, received, category, since_ns))
 
-    def ended(self, process: bytes, time_ns: int) -> list[Event]:
+    def ended(self, process: int, time_ns: int) -> list[Event]:
         """Return the events of what a process that has ended has not closed itself, and forget it."""
         events: list[Event] = []
-        pid, known, _ = self._processes.pop(process, (0, {}, {}))
-        for descriptor, opened in known.items():
-            counted = self._take(process + descriptor)
-            if counted is not None:
-                events += _events(opened, pid, time_ns, layout.VALUE.unpack(counted)[1:])
+        known = self._processes.pop(process, None)
+        if known is None:
+            return []
+        for descriptor, opened in known.open.items():
+            value = self._look_up(layout.KEY.pack(process, descriptor))
+            if value is not None:
+                _, *counted, since_ns = layout.VALUE.unpack(value)
+                if since_ns:
+                    events += _events(opened, known.pid, time_ns, (*counted, since_ns))
+        self._over += [layout.KEY.pack(process, descriptor) for descriptor in known.open.keys() | known.over.keys()]
         return events
+
+    def forget_ended(self) -> None:
+        """Have nothing kept any more of processes that have ended; to be called now and then, as it takes a while."""
+        over, self._over = self._over, []
+        if over:
+            self._forget(over)
 
     def left_open(self, time_ns: int) -> list[Event]:
         """Return what has been written to files that are open still, once nothing is counted any more."""
@@ -106,14 +163,15 @@ def peer_of(fields: Fields) -> Fields:
     return {name: fields[name] for name in names}
 
 
-_DESCRIPTOR_END = layout.HEADER_SIZE + 4
+_parts_of = struct.Struct("=8x2IQ5Q").unpack_from  # Of a CLOSED record: tgid, pid, time, and `layout.CLOSED`.
+_FILE_CLOSE = _K.FILE_CLOSE
 
 
-def _events(known: tuple[Opened, int] | None, pid: int, time_ns: int, counted: tuple[int, ...]) -> list[Event]:
+def _events(known: _Known | None, pid: int, time_ns: int, counted: tuple[int, ...]) -> list[Event]:
     """Return the events of the end of a descriptor, with the members of `layout.VALUE` behind the first."""
     sent, received, category, since_ns = counted
     if known is not None and known[1] >= since_ns:
-        opened, _ = known
+        opened = known[0]
     else:
         # The record found no room. What cannot be known is null.
         opened = _OF_SOCKET if category == Lost.NETWORK else _OF_FILE

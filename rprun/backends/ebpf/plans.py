@@ -7,9 +7,12 @@ numbers may be watched in either way, so that of those that are not nothing more
 
 A record of a call is, behind the header of every record:
 
-    i64 result | u32 AUDIT_ARCH | i32 number | 6 x u64 arguments
+    i64 result | 6 x u64 arguments | u32 AUDIT_ARCH | i32 number
     u32 marks | u32 protocol, domain and type of the socket | u64 flags and resolve of struct open_how
     blobs
+
+Of a call that opens a file its flags and the negative result, or 0, are in the places of protocol and domain: what it
+was about is all that comes from AUDIT_ARCH on, and the same whenever the same is opened in the same way.
 
 Of socketcall the arguments are those of the true call, which is in the upper half of `marks`. The blobs of a call with
 paths are, for each, the text and the names of the directory that it is relative to (see `walk`), or of the file that a
@@ -38,11 +41,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-CALL = struct.Struct("=qIi6Q4I2Q")
+CALL = struct.Struct("=q6QIi4I2Q")
 """A record behind its header and before its blobs."""
-RESULT_AT, ARCH_AT, NUMBER_AT, ARGUMENTS_AT = HEADER_SIZE, HEADER_SIZE + 8, HEADER_SIZE + 12, HEADER_SIZE + 16
-MARKS_AT, PROTOCOL_AT, DOMAIN_AT, TYPE_AT = (ARGUMENTS_AT + 48 + at for at in (0, 4, 8, 12))
-HOW_FLAGS_AT, HOW_RESOLVE_AT = ARGUMENTS_AT + 64, ARGUMENTS_AT + 72
+RESULT_AT, ARGUMENTS_AT, ARCH_AT, NUMBER_AT = (HEADER_SIZE + at for at in (0, 8, 56, 60))
+MARKS_AT, PROTOCOL_AT, DOMAIN_AT, TYPE_AT, HOW_FLAGS_AT, HOW_RESOLVE_AT = (
+    ARCH_AT + at for at in (8, 12, 16, 20, 24, 32)
+)
+OPEN_FLAGS_AT, FAILURE_AT = PROTOCOL_AT, DOMAIN_AT
 BLOBS_AT = HEADER_SIZE + CALL.size
 
 HOW_READ, SOCKET_READ = 1, 2
@@ -74,7 +79,8 @@ NONE, DESCRIPTOR, TEXT = 6, 7, 8
 PLAN = struct.Struct("=13B3x")
 """what; directory and text of the first path, and of the second; flags that may have AT_EMPTY_PATH; struct open_how;
 the address, or the descriptor that is closed; whether pointers in memory have 4 bytes; the size of the arguments of
-what socketcall stands for; whether the result is a descriptor of the path; `Flow`, and the flags that it depends on."""
+what socketcall stands for; NONE if it opens no file, else the flags, or DESCRIPTOR if they are no argument; `Flow`,
+and the flags that it depends on."""
 WHAT_AT, PLACES_AT, FLAGS_AT, HOW_AT, ADDRESS_AT, SHORT_AT, SIZE_AT, OPENS_AT, FLOW_AT, FLOW_FLAGS_AT = (
     0, 1, 5, 6, 7, 8, 9, 10, 11, 12,
 )  # fmt: skip
@@ -169,7 +175,8 @@ def _plan_of(call: calls.Call, categories: Collection[EventCategory], *, short: 
         is_open = call.kind is ObserverEventKind.FILE_OPEN
         flags = NONE if call.flags is None or is_open else call.flags
         how = 2 if call.name == "openat2" else NONE
-        return _plan(What.PATHS, tuple(places), flags=flags, how=how, opens=is_open)
+        opens = NONE if not is_open else DESCRIPTOR if call.flags is None else call.flags
+        return _plan(What.PATHS, tuple(places), flags=flags, how=how, opens=opens)
     what = _WHATS.get(call.name, What.NAME)
     address = NONE if call.vector is None else call.vector
     return _plan(what, address=address, short=short, size=size, flow=flows.flow_of(call.name, categories))
@@ -184,7 +191,7 @@ def _plan(
     address: int = NONE,
     short: bool = False,
     size: int = 0,
-    opens: bool = False,
+    opens: int = NONE,
     flow: tuple[flows.Flow, int] = (flows.Flow.NONE, flows.NO_FLAGS),
 ) -> bytes:
     return PLAN.pack(what, *places, flags, how, address, short, size, opens, *flow)

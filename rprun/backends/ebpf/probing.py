@@ -162,11 +162,16 @@ def session_for(categories: Collection[EventCategory]) -> Session:
 def _begin() -> Session:
     # The rest need not even be imported where this is forbidden already, as it is for most users.
     os.close(bpf.create_map(bpf.MapKind.RINGBUF, 0, 0, mmap.PAGESIZE))
-    from rprun.backends.ebpf.session import Session
+    from rprun.backends.ebpf.loading import MakingMaps
 
-    if _expected:
-        return Session(_expected, in_background=True)
-    return Session(EventCategory.ALL, _RING_SIZE, in_background=True)
+    # While the kernel finds memory there is a lot to import.
+    making = MakingMaps() if _expected else MakingMaps(_RING_SIZE)
+    try:
+        from rprun.backends.ebpf.session import Session
+    except BaseException:
+        making.close()
+        raise
+    return Session(_expected or EventCategory.ALL, making, in_background=True)
 
 
 def _try_out_once() -> None:

@@ -11,14 +11,13 @@ from contextlib import ExitStack
 from functools import partial
 from time import time_ns
 
-from rprun.backends.ebpf import process_programs
+from rprun.backends.ebpf import layout, process_programs
 from rprun.backends.ebpf.call_decode import CallDecoder
 from rprun.backends.ebpf.call_parts import Part
 from rprun.backends.ebpf.call_program import CallPrograms
 from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.layout import Kind, Lost
-from rprun.backends.ebpf.loading import Loading
-from rprun.backends.ebpf.maps import RING_SIZE, Maps
+from rprun.backends.ebpf.loading import Loading, MakingMaps
 from rprun.backends.ebpf.open_files import OpenFiles
 from rprun.backends.ebpf.process_decode import ProcessDecoder
 from rprun.linux import token
@@ -38,20 +37,7 @@ LOST = {
 }
 """The counter of each category."""
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
-_CALL = Kind.CALL.to_bytes(4, sys.byteorder)
-_FOUND = Kind.FOUND.to_bytes(4, sys.byteorder)
-_CLOSED = Kind.CLOSED.to_bytes(4, sys.byteorder)
-_EXIT = Kind.EXIT.to_bytes(4, sys.byteorder)
-
-
-def _make_maps(made: list[Maps], ring_size: int) -> list[int]:
-    made.append(Maps(ring_size))
-    return []
-
-
-def _close_all(made: list[Maps]) -> None:
-    for maps in made:
-        maps.close()
+_CALL, _FOUND, _CLOSED, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.EXIT))
 
 
 class Session:
@@ -64,13 +50,13 @@ class Session:
     """
 
     def __init__(
-        self, categories: Collection[EventCategory], ring_size: int = RING_SIZE, *, in_background: bool = False
+        self, categories: Collection[EventCategory], making: MakingMaps | None = None, *, in_background: bool = False
     ) -> None:
         """Load the programs and attach them.
 
         Args:
             categories: what they are to see.
-            ring_size: bytes for records on their way, as for `Maps`.
+            making: its maps, if they are being made already; from now on they are the session's.
             in_background: return at once; `wait` comes before all else, then, and may raise what is said here.
 
         Raises:
@@ -86,30 +72,25 @@ class Session:
         namespace = os.stat("/proc/self/ns/pid").st_ino
         with ExitStack() as opened:
             # Their memory takes the kernel about as long as it takes this thread to read how its structures are.
-            made: list[Maps] = []
-            opened.callback(_close_all, made)
-            making = Loading(partial(_make_maps, made, ring_size))
+            making = making or MakingMaps()
             opened.callback(making.close)
             kernel = Kernel.here()
-            making.links()
-            self._maps = made[0]
+            self._maps = making.maps()
             self.restart()
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
             # All the time goes into the kernel's verifier, which does several programs at once, and this thread's work
-            # meanwhile. The two halves take about as long.
+            # meanwhile. The two halves take about as long; the first is begun before the second is assembled.
             self._loading: list[Loading] = []
-            halves: list[Callable[[], list[int]]] = []
             calls = _CALLS.intersection(categories)
             self._of_calls = CallPrograms(self._maps, kernel, calls) if calls else None
             if self._of_calls is not None:
                 opened.callback(self._of_calls.close)
-                halves.append(partial(self._load_calls, Part.PEERS, Part.COUNTS))
+                self._of_calls.assemble(Part.PEERS, Part.COUNTS)
+                self._load(opened, partial(self._load_calls, Part.PEERS, Part.COUNTS))
+                self._of_calls.assemble(Part.PATHS)
             load = process_programs.prepare(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
-            halves.append(partial(self._load_calls, Part.PATHS, behind=load))
-            for half in halves:
-                self._loading.append(Loading(half))
-                opened.callback(self._loading[-1].close)
+            self._load(opened, partial(self._load_calls, Part.PATHS, behind=load))
             if not in_background:
                 self.wait()
             self._opened = opened.pop_all()
@@ -134,6 +115,10 @@ class Session:
             for link in self._of_calls.attach():
                 self._programs.callback(os.close, link)
 
+    def _load(self, opened: ExitStack, load: Callable[[], list[int]]) -> None:
+        self._loading.append(Loading(load))
+        opened.callback(self._loading[-1].close)
+
     def _load_calls(self, *parts: Part, behind: Callable[[], list[int]] = list) -> list[int]:
         """Load programs of calls, and then others; return links of these."""
         if self._of_calls is not None:
@@ -142,7 +127,7 @@ class Session:
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
-        self._files = OpenFiles(self._maps.take_descriptor)
+        self._files = OpenFiles(self._maps.descriptors.lookup, self._maps.descriptors.delete_all)
         self._processes, self._calls = ProcessDecoder(), CallDecoder(self._files)
 
     def fileno(self) -> int:
@@ -158,12 +143,13 @@ class Session:
         events: list[Event] = []
         offset = since_epoch()
         records = self._maps.ring.take(limit)
+        decode, closed = self._calls.decode, self._calls.closed
         for record in records:
-            kind = record[:4]
+            kind = record[layout.KIND_AT]  # Both machines are little-endian.
             if kind == _CALL:
-                events += self._calls.decode(record, offset)
+                events += decode(record, offset)
             elif kind == _CLOSED:
-                events += self._calls.closed(record, offset)
+                events += closed(record, offset)
             elif kind == _FOUND:
                 self._calls.found(record, offset)
             else:
@@ -172,6 +158,7 @@ class Session:
                     events += found
                 if kind == _EXIT:
                     events += self._calls.ended(record, offset)
+        self._files.forget_ended()
         return events, len(records)
 
     def newly_lost(self) -> dict[EventCategory, int]:

@@ -331,7 +331,7 @@ Of a
 .Ql lost
 record.
 The same goes for processes beyond 65,536 at a time, and what those do is not seen, and for descriptors beyond 32,768
-that are open at a time, whose bytes are not counted.
+at a time, whose bytes are not counted; each number that a living process has used is one of them.
 .Pp
 Bytes are counted by the results of calls.
 What is written through a mapping, an
@@ -342,8 +342,8 @@ has none, and is not counted.
 What
 .Xr close_range 2
 or an exec closes is told late: when its number has become another file's, or the process has ended.
-Of threads that close and open the same number at the same moment an end may be told twice, or with bytes missing:
-fewer than one in ten thousand where two do nothing else.
+Before Linux 5.12, of threads that close and open the same number at the same moment an end may be told twice, or with
+bytes missing: fewer than one in ten thousand where two do nothing else.
 Of processes that share their descriptors without being threads of one process
 .Pq Dv CLONE_FILES ,
 each one's are taken for its own.
