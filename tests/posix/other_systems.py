@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -83,8 +82,3 @@ def suite(rprun: str, *words: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=110,
     )
-
-
-def shell(*words: str) -> str:
-    """Join words for a shell."""
-    return shlex.join(words)

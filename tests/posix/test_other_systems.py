@@ -68,12 +68,11 @@ def test_output_that_is_read_after_the_end(rprun: Callable[..., str], system: st
     assert output == b"x" * 67000 + b"\nlast"
 
 
-@every_system
 @every_transport
-def test_a_limit_ends_the_tree(rprun: Callable[..., str], system: str, transport: tuple[str, ...]) -> None:
+def test_a_limit_ends_the_tree(rprun: Callable[..., str], transport: tuple[str, ...]) -> None:
     """Orphans go to init there; those that have been seen before are ended all the same."""
     options = ("--timeout", "0.5", "--kill-after", "0.1")
-    result = run([rprun(system), *transport, *options, "sh", "-c", CHILD + "wait; exec sleep 1000"])
+    result = run([rprun("darwin"), *transport, *options, "sh", "-c", CHILD + "wait; exec sleep 1000"])
     assert (result.returncode, result.stderr) == (124, b"")
     wait_gone(int(result.stdout))
 
@@ -130,16 +129,7 @@ def test_too_many_descriptors_for_select(rprun: Callable[..., str]) -> None:
     assert b"descriptors" in result.stderr
 
 
-# Rooms' tests that take seconds and go through most of what differs; `rooms.py` runs all of them.
-SOME = {
-    "darwin": ("tests/terminal/test_keys.py",),
-    "freebsd14": ("tests/terminal/test_suspending.py",),
-    "openbsd7": ("tests/run/test_dispositions.py", "tests/terminal/test_window_size.py"),
-}
-
-
-@every_system
-def test_other_rooms(rprun: Callable[..., str], system: str, tmp_path: Path) -> None:
-    """What holds on Linux holds there."""
-    done = suite(rprun(system), f"--basetemp={tmp_path / 'inner'}", *SOME[system])
+def test_another_room(rprun: Callable[..., str], tmp_path: Path) -> None:
+    """What holds of keys on Linux holds there; `rooms.py` runs all of the tests of runs and terminals."""
+    done = suite(rprun("darwin"), f"--basetemp={tmp_path / 'inner'}", "tests/terminal/test_keys.py")
     assert done.returncode == 0, done.stdout[-5000:]
