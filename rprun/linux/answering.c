@@ -26,6 +26,12 @@
 
 typedef unsigned long word;
 
+/* Where a thread was when it was answered last, and when. */
+struct whereabouts {
+    int tid, processor;
+    long time;
+};
+
 /* In the order of answering.py: `_FIELDS`. */
 struct context {
     long listener, ended, bell;   /* descriptors; `ended` is an epoll that is readable when a process has ended */
@@ -40,6 +46,7 @@ struct context {
     unsigned char *data;
     word data_size;
     int (*clock)(int, struct __kernel_timespec *);
+    int (*processor)(void);
     word arch;                    /* AUDIT_ARCH of the calls that `plans` is for */
     unsigned char *plans;         /* by a call's number up to PLANS: how it is done here, 0 if it is not */
     unsigned *known;              /* processes: KNOWN slots, each with the number of one or 0 */
@@ -47,9 +54,11 @@ struct context {
     long before, now;             /* ns since the Unix epoch: around the last RECV */
     long look_at;
     long last;                    /* the thread whose call came last */
+    long here;                    /* the processor of this process when it answered last */
+    struct whereabouts *whereabouts; /* of threads: KNOWN slots */
 };
 
-_Static_assert(sizeof(struct context) == 21 * 8, "answering.py: _FIELDS");
+_Static_assert(sizeof(struct context) == 24 * 8, "answering.py: _FIELDS");
 
 /* What `answer` returns. */
 enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND };
@@ -68,6 +77,7 @@ enum {
     AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, O_CREAT = 0100, O_EXCL = 0200, O_NOFOLLOW = 0400000,
     POLLIN = 1, POLLHUP = 16,
 };
+enum { MOVED = 200000 }; /* ns that a thread waits, or runs, before the scheduler moves it: less than a tick */
 #define SKIP (~0ul)
 /* In place of a position in the ring, a multiple of ALIGN: the call is for Python; there is nothing to tell. */
 enum { PYTHON = 1, NOTHING = 2 };
@@ -129,31 +139,39 @@ static long text(int tid, word address, char *into)
     return -1;
 }
 
+static char *append(char *end, const char *from)
+{
+    while (*from)
+        *end++ = *from++;
+    *end = 0;
+    return end;
+}
+
+static char *append_number(char *end, unsigned number)
+{
+    char digits[10];
+    int count = 0;
+    do
+        digits[count++] = '0' + number % 10;
+    while (number /= 10);
+    while (count)
+        *end++ = digits[--count];
+    return end;
+}
+
+/* Writes the path of a file of a thread in /proc, in less than 48 bytes. */
+static char *append_proc(char *end, int tid, const char *name)
+{
+    return append(append_number(append(end, "/proc/"), tid), name);
+}
+
 /* Reads /proc/TID/cwd, or /proc/TID/fd/NUMBER; gives the path's length, -1 where Python has to look at it. */
 static long directory(int tid, int number, char *into)
 {
-    char link[48], digits[12];
-    char *end = link;
-    word left = (unsigned)tid;
-    int count;
-    for (const char *from = "/proc/"; *from; from++)
-        *end++ = *from;
-    for (int turn = 0;; turn++) {
-        count = 0;
-        do
-            digits[count++] = '0' + left % 10;
-        while (left /= 10);
-        while (count)
-            *end++ = digits[--count];
-        if (turn)
-            break;
-        for (const char *from = number == AT_FDCWD ? "/cwd" : "/fd/"; *from; from++)
-            *end++ = *from;
-        if (number == AT_FDCWD)
-            break;
-        left = (unsigned)number;
-    }
-    *end = 0;
+    char link[48];
+    char *end = append_proc(link, tid, number == AT_FDCWD ? "/cwd" : "/fd/");
+    if (number != AT_FDCWD)
+        *append_number(end, number) = 0;
     long size = call(__NR_readlink, link, into, PATH);
     /* What is no path, or was cut; and what may have been deleted: " (deleted)" ends with this. */
     if (size <= 0 || size == PATH || into[0] != '/' || into[size - 1] == ')')
@@ -260,6 +278,57 @@ static int somebody_ended(const struct context *c)
     return call6(__NR_epoll_wait, c->ended, (long)&event, 1, 0, 0, 0) != 0;
 }
 
+/* Gives the processor that a thread ran on last (proc_pid_stat(5), field 39); -1 where that cannot be read. */
+static long processor_of(int tid)
+{
+    char text[1024], *at = text, *end;
+    append_proc(text, tid, "/stat");
+    long file = call(__NR_open, text, 0 /* O_RDONLY */, 0), size = -1, found = -1;
+    if (file >= 0) {
+        size = call(__NR_read, file, text, sizeof(text));
+        call(__NR_close, file, 0, 0);
+    }
+    if (size <= 0)
+        return -1;
+    /* The name is the second field, in parentheses, and may hold anything. */
+    end = text + size;
+    for (char *each = text; each < end; each++)
+        if (*each == ')')
+            at = each;
+    for (int field = 2; at < end && field < 39; at++)
+        field += *at == ' ';
+    for (; at < end && *at >= '0' && *at <= '9'; at++)
+        found = (found < 0 ? 0 : found * 10) + *at - '0';
+    return found;
+}
+
+/* Whether a thread is to go on where it was, and not here, where a synchronous wake-up takes it.
+ *
+ * It was on another processor, which idles now, if its call waited already (see supervisor.py). Else the call has woken
+ * this process, synchronously: that brings it to the processor of the call, but not while the scheduler still counts it
+ * in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would share this processor up to the
+ * next tick, and be brought back after that. So it is remembered where each was, and looked up of one that was not heard
+ * of for so long that the scheduler may have moved it. */
+static int is_to_go_elsewhere(struct context *c, int tid)
+{
+    struct whereabouts *it = &c->whereabouts[tid % KNOWN];
+    long here = c->processor(), was = c->here;
+    c->here = here;
+    int elsewhere = 0;
+    if (c->now - c->before < c->at_once)
+        elsewhere = tid != c->last;
+    else if (here == was) {
+        if (it->tid != tid || c->now - it->time > MOVED)
+            it->processor = processor_of(tid);
+        elsewhere = it->processor != here && it->processor >= 0;
+    }
+    if (!elsewhere)
+        it->processor = here;
+    it->tid = tid;
+    it->time = c->now;
+    return elsewhere;
+}
+
 /* Receives and answers until there is something that is not for this: RECEIVED and LOOK_AROUND leave a notification
  * that is to be answered, FAILED says that RECV has, DESERTED that no process is left. */
 __attribute__((visibility("default"))) long answer(struct context *c)
@@ -290,8 +359,7 @@ __attribute__((visibility("default"))) long answer(struct context *c)
         c->response->val = 0;
         c->response->error = 0;
         c->response->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-        /* See supervisor.py: a call that had to wait has its thread go on where it was. */
-        int tid = (int)c->request->pid, elsewhere = c->sync && tid != c->last && c->now - c->before < c->at_once;
+        int tid = (int)c->request->pid, elsewhere = c->sync && is_to_go_elsewhere(c, tid);
         c->last = tid;
         if (elsewhere)
             call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, 0);

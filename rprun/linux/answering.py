@@ -16,13 +16,18 @@ import ctypes
 import os
 from errno import ENOEXEC
 
-from rprun.linux import seccomp, syscalls
+from rprun.linux import procfs, seccomp, syscalls
 from rprun.linux.libc import handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import mmap
     from collections.abc import Mapping
+
+# int sched_getcpu(void);
+_processor = handle.sched_getcpu
+_processor.argtypes = ()
+_processor.restype = ctypes.c_int
 
 OBJECT = os.path.join(os.path.dirname(__file__), f"answering_{os.uname().machine}.so")
 """Where the machine code for this machine is, if there is any."""
@@ -34,8 +39,8 @@ RECEIVED, FAILED, DESERTED, LOOK_AROUND = range(4)
 # struct context of answering.c; each is 8 bytes.
 _FIELDS = (
     *("listener", "ended", "bell", "polls", "sync", "at_once", "window"),
-    *("request", "request_size", "response", "words", "data", "data_size", "clock"),
-    *("arch", "plans", "known", "before", "now", "look_at", "last"),
+    *("request", "request_size", "response", "words", "data", "data_size", "clock", "processor"),
+    *("arch", "plans", "known", "before", "now", "look_at", "last", "here", "whereabouts"),
 )
 _BEFORE, _NOW, _LAST = (_FIELDS.index(name) for name in ("before", "now", "last"))
 # How a call is done there; see answering.c. They are for numbers below _PLANS.
@@ -91,6 +96,7 @@ class Answering:
         self._keeper = (ctypes.c_char * len(memory)).from_buffer(memory)
         base = ctypes.addressof(self._keeper)
         self._response = ctypes.create_string_buffer(seccomp.RESP_SIZE)
+        self._whereabouts = ctypes.create_string_buffer(16 * _KNOWN)
         self._plans = ctypes.create_string_buffer(bytes(plans.get(number, 0) for number in range(_PLANS)), _PLANS)
         table = ctypes.create_string_buffer(4 * _KNOWN)
         self._known = memoryview(table).cast("B").cast("I")
@@ -109,9 +115,11 @@ class Answering:
             "data": base + data,
             "data_size": len(memory) - data,
             "clock": ctypes.cast(handle.clock_gettime, ctypes.c_void_p).value or 0,
+            "processor": ctypes.cast(_processor, ctypes.c_void_p).value or 0,
             "arch": syscalls.AUDIT_ARCH[abi],
             "plans": ctypes.addressof(self._plans),
             "known": ctypes.addressof(table),
+            "whereabouts": ctypes.addressof(self._whereabouts),
         }
         context = ctypes.create_string_buffer(8 * len(_FIELDS))
         self._context = memoryview(context).cast("B").cast("q")
@@ -137,6 +145,10 @@ class Answering:
     @last.setter
     def last(self, tid: int) -> None:
         self._context[_LAST] = tid
+
+    def is_elsewhere(self, tid: int) -> bool:
+        """Tell whether a thread that stands still in a call did so on another processor than this one."""
+        return procfs.processor(tid) not in (_processor(), -1)
 
     def know(self, process: int) -> None:
         """Have the calls of a process's first thread answered: it sees the files that this process sees."""

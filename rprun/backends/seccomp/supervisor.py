@@ -204,7 +204,7 @@ class Supervisor:
             pack_into(response, 0, notification, 0, 0, go_on)
             # Where the call waited for this process, and not this process for it, its thread was trapped on another
             # processor. To have it go on here would leave that one idle.
-            elsewhere = is_sync and tid != self._last and self._now - self._before < _AT_ONCE
+            elsewhere = is_sync and tid != self._last and self._is_elsewhere(tid)
             self._last = tid
             try:
                 if elsewhere:
@@ -243,6 +243,12 @@ class Supervisor:
         if outcome == answering.LOOK_AROUND:
             self._look_at = 0
         return outcome in (answering.RECEIVED, answering.LOOK_AROUND)
+
+    def _is_elsewhere(self, tid: int) -> bool:
+        """Tell whether a thread was trapped on another processor, as far as that can be told in no time."""
+        if self._machine_code is None:
+            return self._now - self._before < _AT_ONCE
+        return self._machine_code.is_elsewhere(tid)
 
     def _forget(self, process: int) -> None:
         """Forget a process, which has ended."""
