@@ -13,7 +13,6 @@ assert not TYPE_CHECKING or sys.platform == "win32"
 import os
 import threading
 from _signal import SIGBREAK, SIGINT, SIGTERM
-from functools import partial
 
 from rprun.errors import UsageError
 from rprun.transport.windows.keys import Keys
@@ -146,9 +145,9 @@ class RelayThread:
         return execution
 
     def resize(self, columns: int, rows: int) -> None:
-        """Set the size of the console."""
+        """Set the size of the console; what is written after that finds it set."""
         if self._run.execution is not None:
-            self.post(partial(self._run.execution.resize, columns, rows))
+            self._run.execution.resize(columns, rows)
 
     def send_signal(self, number: int) -> None:
         """Send what stands for a signal here: ^C for SIGINT, ^Break for SIGBREAK and SIGTERM.
