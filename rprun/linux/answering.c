@@ -5,9 +5,9 @@
  * answer, publish. Some facts about it:
  *
  * - It is no faster in what the kernel does, but an interpreter's loop is some 30 KB of code and data that drives the
- *   command's own out of the caches at each call; this is 2 KB.
- * - It calls nothing but the kernel, and clock_gettime(2) by the address that it is given, which needs no system call.
- *   So the object depends on no library, and is the same for every libc.
+ *   command's own out of the caches at each call; this is 3 KB.
+ * - It calls nothing but the kernel, and by the addresses that it is given clock_gettime(2) and sched_getcpu(3), which
+ *   need no system call. So the object depends on no library, and is the same for every libc.
  * - The machine code is committed beside this file, as there need be no compiler where rprun runs:
  *   `python scripts/build_answering.py --check` tells whether it is what this source gives, `--write` makes it anew.
  * - Structures and numbers are those of rprun/linux/answering.py, rprun/backends/seccomp/ring.py and record.py, whose
@@ -304,8 +304,8 @@ static long processor_of(int tid)
 
 /* Whether a thread is to go on where it was, and not here, where a synchronous wake-up takes it.
  *
- * It was on another processor, which idles now, if its call waited already (see supervisor.py). Else the call has woken
- * this process, synchronously: that brings it to the processor of the call, but not while the scheduler still counts it
+ * It was on another processor, which idles now, if its call waited already, behind another thread's (see
+ * supervisor.py). Else the call has mostly woken this process, synchronously: that brings it to the processor of the call, but not while the scheduler still counts it
  * in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would share this processor up to the
  * next tick, and be brought back after that. So it is remembered where each was, and looked up of one that was not heard
  * of for so long that the scheduler may have moved it. */
@@ -314,10 +314,10 @@ static int is_to_go_elsewhere(struct context *c, int tid)
     struct whereabouts *it = &c->whereabouts[tid % KNOWN];
     long here = c->processor(), was = c->here;
     c->here = here;
-    int elsewhere = 0;
-    if (c->now - c->before < c->at_once)
-        elsewhere = tid != c->last;
-    else if (here == was) {
+    int elsewhere = 0, waited = c->now - c->before < c->at_once;
+    if (waited && tid != c->last)
+        elsewhere = 1;
+    else if (waited || here == was) {
         if (it->tid != tid || c->now - it->time > MOVED)
             it->processor = processor_of(tid);
         elsewhere = it->processor != here && it->processor >= 0;

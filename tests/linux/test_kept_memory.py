@@ -15,6 +15,7 @@ if sys.platform != "linux":
     pytest.skip("needs Linux", allow_module_level=True)
 
 from children import exit_code, forked
+from running import wait_until
 
 from rprun.linux.kept_memory import KeptMemory
 
@@ -26,7 +27,9 @@ TEXT = b"the program before"
 
 @pytest.fixture
 def kept() -> Iterator[KeptMemory]:
-    """Nothing kept yet; and nothing left open."""
+    """Nothing kept yet, by a process with one thread; and nothing left open."""
+    # A thread that has been joined is still there for a moment.
+    wait_until(lambda: len(os.listdir("/proc/self/task")) == 1)
     made = KeptMemory()
     yield made
     for process in list(made.descriptors):
