@@ -125,14 +125,13 @@ static long now(const struct context *c)
     return time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Reads a string of less than CHUNK bytes; gives its length, -1 where it is longer or cannot be read. */
+/* Reads a string of less than CHUNK bytes that ends on the page it starts on: what is on the next one is not the call's
+ * to touch. Gives its length, -1 where it is longer or cannot be read. */
 static long text(int tid, word address, char *into)
 {
-    /* A piece of remote memory must not go past the end of a page: what lies behind may not be there. */
-    word first = PAGE - address % PAGE;
-    struct { void *base; word size; } local = {into, CHUNK}, remote[2] = {
-        {(void *)address, first < CHUNK ? first : CHUNK}, {(void *)(address + first), CHUNK - first}};
-    long size = call6(__NR_process_vm_readv, tid, (long)&local, 1, (long)remote, first < CHUNK ? 2 : 1, 0);
+    word left = PAGE - address % PAGE;
+    struct { void *base; word size; } local = {into, CHUNK}, remote = {(void *)address, left < CHUNK ? left : CHUNK};
+    long size = call6(__NR_process_vm_readv, tid, (long)&local, 1, (long)&remote, 1, 0);
     for (long length = 0; length < size; length++)
         if (!into[length])
             return length;

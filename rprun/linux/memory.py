@@ -29,7 +29,6 @@ FIRST_CHUNK = 256
 """Bytes of a string that are read first: nearly all paths are shorter."""
 
 _MOST_PIECES = 512  # of one call; UIO_MAXIOV (include/uapi/linux/uio.h) is 1,024.
-_LARGEST_CHUNK = 64 << 10
 _END = 1 << 64 if sys.maxsize > 2**32 else 1 << 32
 
 # struct iovec { void *iov_base; size_t iov_len; }; (readv(2))
@@ -93,9 +92,11 @@ class Reader:
         return self._long_string(pid, address, limit)
 
     def _long_string(self, pid: int, address: int, limit: int) -> tuple[bytes, bool]:
-        text, size = b"", FIRST_CHUNK
+        text = b""
         while len(text) < limit:
-            size = min(size, limit - len(text))
+            # Not past the end of a page: the string may end there, and to touch what is behind may have effects of its
+            # own (userfaultfd(2)).
+            size = min(PAGE - (address + len(text)) % PAGE, limit - len(text))
             try:
                 more = self.block(pid, address + len(text), size)
             except OSError:
@@ -106,7 +107,6 @@ class Reader:
             text += before
             if nul or len(more) < size:
                 return text, bool(nul)
-            size = min(size * 16, _LARGEST_CHUNK)
         return text, False
 
     def block(self, pid: int, address: int, size: int) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from observing import REPEAT, compile_c, is_privileged, lost, observe, of_kind, python
+from running import rprun_argv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,6 +121,55 @@ def test_chroot(tmp_path: Path) -> None:
     opened = [event for event in of_kind(events, "file-open") if event["path"].endswith("/file")]
     assert [event["path"].replace("//", "/") for event in opened] == ["/file"] * 6
     assert not any("exists" in event for event in opened)
+
+
+SHARED_ROOT = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static char stack[65536];
+static int child(void *root) { return chroot(root) || chdir("/"); }
+int main(int argc, char **argv) {
+    close(open("/etc/passwd", O_RDONLY));
+    int status, pid = clone(child, stack + sizeof stack, CLONE_FS | SIGCHLD, argv[1]);
+    if (waitpid(pid, &status, 0) != pid || status) return 1;
+    for (int each = 0; each < 2; each++) { open("/inside", O_RDONLY); open("inside", O_RDONLY); }
+    execl("/program", "program", (char *)0);
+    return 2;
+}
+"""
+EXITS = "int main(void) { return 7; }"
+
+
+@pytest.mark.skipif(not is_privileged(), reason="CAP_SYS_CHROOT is missing, which only root has")
+def test_a_root_that_is_shared(tmp_path: Path) -> None:
+    """If another process changes the root of both, no path is told as one outside, and an exec is told."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "inside").touch()
+    shutil.move(compile_c(tmp_path, EXITS, "-static"), root / "program")
+    result, events = observe(tmp_path, compile_c(tmp_path, SHARED_ROOT, "-static"), str(root))
+    assert result.returncode == 7
+    opened = [event for event in of_kind(events, "file-open") if event["path"].endswith("inside")]
+    assert [event["path"].replace("//", "/") for event in opened] == ["/inside"] * 4
+    assert not any("exists" in event for event in opened)
+    assert [event["path"] for event in of_kind(events, "exec")][-1] == "/program"
+
+
+@pytest.mark.skipif(not is_privileged(), reason="CAP_SYS_ADMIN is missing, which only root has")
+def test_numbers_of_another_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where /proc has the numbers of another pid namespace, nothing is taken from it: a directory is unknown."""
+    inner = tmp_path / "rprun-inside"
+    inner.write_text('#!/bin/sh\nexec unshare --pid --fork "$@"\n'.replace('"$@"', f'{shlex.join(rprun_argv())} "$@"'))
+    inner.chmod(0o755)
+    monkeypatch.setenv("RPRUN", str(inner))
+    result, events = observe(tmp_path, "sh", "-c", "cd /usr/share && cat no-such-file; exit 5")
+    assert result.returncode == 5
+    assert not [event for event in of_kind(events, "file-open") if (event["path"] or "").endswith("no-such-file")]
+    assert of_kind(events, "exec")[-1]["cwd"] is None
 
 
 NOT_DUMPABLE = """

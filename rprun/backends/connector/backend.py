@@ -315,6 +315,9 @@ class _Sight:
             elif kind is _K.UNOBSERVED and fields["category"] == EventCategory.PROCESS:
                 # Processes are observed all the same.
                 self.works = False
+            elif kind in (_K.LOST, _K.UNOBSERVED):
+                # Its time is that of telling; what is behind it must not wait for that.
+                self._emitter.emit_all([event])
             elif kind not in (_K.DESCENDANT_STARTED, _K.DESCENDANT_EXITED):
                 self._held.append(event)
 

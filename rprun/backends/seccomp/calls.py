@@ -102,8 +102,10 @@ _CALLS = (
 )
 CALLS = {call.name: call for call in _CALLS}
 
-# These change which files a process sees, and make no event. Who makes them knows that they can fail.
+# These change which files a process sees, and make no event. Who makes them knows that they can fail. The first two may
+# change it for other processes too: those that share the root, or are in the same mount namespace.
 VIEWS = ("chroot", "pivot_root", "setns", "unshare")
+VIEWS_OF_OTHERS = ("chroot", "pivot_root")
 
 # i386 has had one call for all of sockets, with the true call in its first register and that one's arguments in memory
 # (include/uapi/linux/net.h); newer programs use calls of their own.
@@ -128,9 +130,11 @@ BY_NUMBER: dict[tuple[int, int], Call | None] = {
     for name, number in numbers.items()
     if name in CALLS or name == SOCKETCALL
 }
-# AUDIT_ARCH and number of each of VIEWS.
+# AUDIT_ARCH and number of each of VIEWS -> whether it is one of VIEWS_OF_OTHERS.
 VIEW_NUMBERS = {
-    (syscalls.AUDIT_ARCH[abi], numbers[name]) for abi, numbers in syscalls.NUMBERS.items() for name in VIEWS
+    (syscalls.AUDIT_ARCH[abi], numbers[name]): name in VIEWS_OF_OTHERS
+    for abi, numbers in syscalls.NUMBERS.items()
+    for name in VIEWS
 }
 
 

@@ -25,7 +25,7 @@ from rprun.backends.seccomp.record import ABSENT, CUT, EXISTS, LIMIT, WHOLE, pac
 from rprun.backends.seccomp.sockets import Peers
 from rprun.backends.seccomp.views import ONE_LINK, Views
 from rprun.linux.kept_memory import KeptMemory
-from rprun.linux.memory import FIRST_CHUNK, Reader
+from rprun.linux.memory import FIRST_CHUNK, PAGE, Reader
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -68,19 +68,20 @@ class Capture:
             keeps_memory: whether the memory of processes is kept open. What has to be known for that is known only to
                 who sees every exec, also one that seems to find no program.
         """
-        self._keeps_memory = keeps_memory
         self._reader = Reader()
         self._string = self._reader.string
         self._memory = KeptMemory()
         self._open_memory = self._memory.descriptors
         self.views = Views()
+        self._keeps_memory = keeps_memory and self.views.has_own_proc
         self._shared = self.views.shared
         self._peers = Peers(self._reader, self.views.link)
         self._with_rings: set[int] = set()
         self._handlers: dict[tuple[int, int], Handler] = {
             key: self._handler(call, short=calls.has_short_pointers(*key)) for key, call in calls.BY_NUMBER.items()
         }
-        self._handlers |= dict.fromkeys(calls.VIEW_NUMBERS, self._change)
+        for key, of_others in calls.VIEW_NUMBERS.items():
+            self._handlers[key] = self._change_of_all if of_others else self._change
 
     def capture(self, arch: int, number: int, arguments: Sequence[int], tid: int, tgid: int) -> bytes | None:
         """Read what a call is about; never raises.
@@ -167,7 +168,7 @@ class Capture:
             base = self._directory(tid, tgid, arguments[0])
         if rooted and path is not None:
             path = path.lstrip(b"/") or b"."
-        elif resolve == 0 and path and base is not None:
+        elif path and base is not None and (resolve == 0 or self.views.is_fuse(_join(base, path))):
             marks |= self.views.existence(_join(base, path), flags, tid, tgid)
         return pack_captured((base, path), marks, second=flags)
 
@@ -290,6 +291,10 @@ class Capture:
         """From now on, which files the process sees is asked at each call of it."""
         self.views.change(tgid)
 
+    def _change_of_all(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
+        """From now on, which files a process sees is asked at each call of any."""
+        self.views.change_all()
+
     def _ring(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
         """Set WHOLE for the first ring of a process, the only one that is told of."""
         first = tgid not in self._with_rings
@@ -302,7 +307,7 @@ class Capture:
         memory = self._open_memory.get(tgid)
         try:
             if memory is not None:
-                text = os.pread(memory, FIRST_CHUNK, address)
+                text = os.pread(memory, min(FIRST_CHUNK, PAGE - address % PAGE), address)
                 end = text.find(0)
                 if end >= 0:
                     return text[:end]

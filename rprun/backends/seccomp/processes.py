@@ -62,6 +62,10 @@ class Processes:
         """Return a descriptor that is readable when `forget_ended` would forget somebody."""
         return self._ended.fileno()
 
+    def has(self, process: int) -> bool:
+        """Tell whether a process is known, and its end will be heard of."""
+        return process in self._pidfds
+
     def of(self, tid: int) -> int:
         """Return the process that a thread belongs to; a process that is new is told of first."""
         if tid in self._pidfds:
@@ -103,7 +107,7 @@ class Processes:
                 socket.send_fds(self._control, [PROCESS.pack(tid, now)], [descriptor])
             except OSError:
                 # rprun is gone or far behind: nobody will learn how this process ends.
-                self._ring.lose()
+                self._ring.lose_end()
             self._ring.publish()
             self._told += 1
             if self._told % _TOLD_AT_MOST == 0:

@@ -27,7 +27,7 @@ DATA_OFFSET = mmap.PAGESIZE
 _SIZE = DATA_OFFSET + DATA_SIZE
 REQUEST_OFFSET = 1024
 # Indexes of the shared words: positions count bytes ever written or read.
-_WRITTEN, _READ, _LOST, _ASLEEP, _CLOSED = range(5)
+_WRITTEN, _READ, _LOST, _ASLEEP, _CLOSED, _ENDS_LOST = range(6)
 _ALIGN = 8
 _LENGTH_SIZE = 8
 # In place of a length: the rest of the ring up to its end is unused.
@@ -53,7 +53,7 @@ class Ring:
         self._words = memoryview(self.memory)[:REQUEST_OFFSET].cast("Q")
         self._data = memoryview(self.memory)[DATA_OFFSET:]
         self._lengths = self._data.cast("Q")
-        self._lost_before = 0
+        self._lost_before = self._ends_lost_before = 0
         self._placed = self._words[_WRITTEN]
         self._free_to = 0  # where the room ends of which the writer knows
 
@@ -109,6 +109,10 @@ class Ring:
         """Count a record that could not be made."""
         self._words[_LOST] += 1
 
+    def lose_end(self) -> None:
+        """Count a process whose end will not be heard of."""
+        self._words[_ENDS_LOST] += 1
+
     def is_closed(self) -> bool:
         """Tell whether nobody will read any more."""
         return bool(self._words[_CLOSED])
@@ -140,6 +144,12 @@ class Ring:
         """Return how many records found no room since the last call."""
         lost = self._words[_LOST]
         found, self._lost_before = lost - self._lost_before, lost
+        return found
+
+    def newly_lost_ends(self) -> int:
+        """Return of how many processes more the end will not be heard of since the last call."""
+        lost = self._words[_ENDS_LOST]
+        found, self._ends_lost_before = lost - self._ends_lost_before, lost
         return found
 
     def sleep(self, *, asleep: bool) -> None:

@@ -95,7 +95,8 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) ->
         detach((ring.fd, ring.bell, listener, control, *known))
         # What the other one had placed and not published is not there.
         ring.take_back()
-        supervisor = Supervisor(ring, listener, control)
+        # What has ended the other one may have been the machine code: this one does without.
+        supervisor = Supervisor(ring, listener, control, by_machine_code=False)
         for descriptor, process in known.items():
             supervisor.processes.watch(descriptor, process)
         supervisor.run()
@@ -149,7 +150,7 @@ class Supervisor:
         processes: those of the tree.
     """
 
-    def __init__(self, ring: Ring, listener: int, control: int) -> None:
+    def __init__(self, ring: Ring, listener: int, control: int, *, by_machine_code: bool = True) -> None:
         self._ring = ring
         self._listener = listener
         to_rprun = socket.socket(fileno=control)
@@ -165,13 +166,18 @@ class Supervisor:
         self._request = ring.request()
         self._poller = select.poll()
         self._poller.register(listener, select.POLLIN)
+        self._machine_code = self._load() if by_machine_code else None
+        # The machine code answers execs that find no program, without a word about them.
+        self._capture = Capture(keeps_memory=self._machine_code is None)
+
+    def _load(self) -> answering.Answering | None:
         try:
-            self._machine_code: answering.Answering | None = answering.Answering(
-                ring.memory,
+            return answering.Answering(
+                self._ring.memory,
                 _plans(),
-                listener=listener,
+                listener=self._listener,
                 ended=self.processes.fileno(),
-                bell=ring.bell,
+                bell=self._ring.bell,
                 window=_LOOK_AROUND,
                 receive_ends=self._receive_ends,
                 is_sync=self._is_sync,
@@ -179,9 +185,7 @@ class Supervisor:
                 data=DATA_OFFSET,
             )
         except OSError:
-            self._machine_code = None
-        # The machine code answers execs that find no program, without a word about them.
-        self._capture = Capture(keeps_memory=self._machine_code is None)
+            return None
 
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
@@ -268,9 +272,9 @@ class Supervisor:
         process = self.processes.of(tid)
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
-            if self._capture.views.serves_files:
+            if self._capture.views.serves_files or self._capture.views.is_unsettled:
                 self._machine_code = None
-            elif tid == process and self._capture.views.shared.get(process):
+            elif tid == process and self.processes.has(process) and self._capture.views.shared.get(process):
                 self._machine_code.know(process)
             else:
                 self._machine_code.forget(process)

@@ -2,7 +2,11 @@
 
 Some facts about that:
 
-- It is decided by the process's root directory and its mount namespace. Both can change: so can what is known of it.
+- It is decided by the process's root directory and its mount namespace. Both can change: so can what is known of it. A
+  root can be shared by processes that are no threads of each other (CLONE_FS): so once any has changed its own, nothing
+  is taken for known any more.
+- What /proc says is of this process's own pid namespace only where /proc was mounted there. Else the same number is
+  another process's, and nothing is read from it.
 - Whether a path exists is asked of the kernel in the supervisor's own name, so only for processes that see the same
   files; and what is different for everyone who asks, as /proc/self, is asked for by the process's number.
 - To look at a path in a FUSE file system is to wait for the program that serves it. If that is one of the tree, it may
@@ -30,12 +34,16 @@ class Views:
     Attributes:
         shared: process -> whether it does, as far as that is known. Only to be read.
         serves_files: one of the tree may serve a file system; no path is looked at any more.
+        is_unsettled: what a process sees may change with what another one does; it is asked at each call.
+        has_own_proc: the numbers in /proc are those by which this process knows others.
     """
 
     def __init__(self) -> None:
         self.shared: dict[int, bool] = {}
         self.serves_files = False
-        self._own = _view_of("self")
+        self.is_unsettled = False
+        self.has_own_proc = _has_own_proc()
+        self._own = _view_of("self") if self.has_own_proc else ()
         # Those that change what they see: another thread of theirs may make a call before that has come about.
         self._changing: set[int] = set()
 
@@ -43,6 +51,11 @@ class Views:
         """A process is about to change what it sees: from now on that is asked anew at each call of it."""
         self.shared.pop(tgid, None)
         self._changing.add(tgid)
+
+    def change_all(self) -> None:
+        """Somebody is about to change what it and perhaps others see: from now on that is asked at each call of any."""
+        self.is_unsettled = True
+        self.shared.clear()
 
     def forget(self, tgid: int) -> None:
         """Forget what is known of a process: it has ended, or executes a program, which ends its other threads."""
@@ -53,7 +66,7 @@ class Views:
         """Return where a link in /proc/TID leads, as the process sees it; None if that is not a file with a name."""
         link = b"/proc/%d/%b" % (tid, name)
         try:
-            path = os.readlink(link)
+            path = os.readlink(link) if self.has_own_proc else b""
             if path[:1] != b"/" or (path.endswith(b" (deleted)") and os.stat(link).st_nlink == 0):
                 return None
             if self.shared.get(tgid):
@@ -80,15 +93,20 @@ class Views:
             return ABSENT if error.errno in (ENOENT, ENOTDIR) else 0
         return EXISTS
 
+    @staticmethod
+    def is_fuse(path: bytes) -> bool:
+        """Tell whether who opens it may be about to serve a file system."""
+        return path.endswith(b"/dev/fuse")
+
     def visible(self, path: bytes, tid: int, tgid: int) -> bytes | None:
         """Return under which path this process sees what another one sees; None where that cannot be known."""
         special = b"self" in path or b"/dev/" in path
-        if special and path.endswith(b"/dev/fuse"):
+        if special and self.is_fuse(path):
             self.serves_files = True
         shared = self.shared.get(tgid)
         if shared is None:
             shared = len(self._own) > 1 and _view_of(tid) == self._own
-            if tgid not in self._changing:
+            if tgid not in self._changing and not self.is_unsettled:
                 self.shared[tgid] = shared
         if not shared or self.serves_files:
             return None
@@ -100,6 +118,13 @@ class Views:
             if (b"proc" in path and b"self" in path) or b"/dev/fd" in path or b"/dev/std" in path:
                 return None
         return path
+
+
+def _has_own_proc() -> bool:
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
 
 
 def _view_of(process: int | str) -> tuple[object, ...]:

@@ -226,6 +226,7 @@ class Watch:
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
         if lost:
             self._emit(_K.LOST, self._categories[0], count=lost)
+        self._unwatched += self._ring.newly_lost_ends()
         if self._unwatched and EventCategory.PROCESS in self._categories:
             self._emit(_K.LOST, EventCategory.PROCESS, count=self._unwatched)
         self._unwatched = 0
