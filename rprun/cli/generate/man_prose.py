@@ -376,6 +376,17 @@ Once one of the tree has opened
 it is no longer looked up, as the process that would answer might be waiting itself, and
 .Ql exists
 is left out.
+That is not noticed where files are not observed, or where the descriptor was inherited: there a tree that executes
+programs from a file system that it serves itself can wait for ever.
+So can one that handles the faults
+.Pq Xr userfaultfd 2
+of pages on which the paths of its calls lie.
+.Pp
+A symbolic link that leads to something below
+.Pa /proc/self
+is looked up as that of the supervisor:
+.Ql exists
+can be wrong of it, and a program that is executed by it can be missing.
 .Pp
 The
 .Ql ppid
