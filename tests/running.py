@@ -52,6 +52,13 @@ def run(*args: str | bytes, **options: Any) -> subprocess.CompletedProcess[bytes
     """
     data, timeout = options.pop("input", None), options.pop("timeout", 60)
     process = start(*args, **({"stdin": subprocess.PIPE} if data is not None else {}) | options)
+    return finish(process, data, timeout)
+
+
+def finish(
+    process: subprocess.Popen[bytes], data: bytes | None = None, timeout: float = 60
+) -> subprocess.CompletedProcess[bytes]:
+    """Wait for the end of what was started; if it does not come, everything below it is killed."""
     try:
         output, errors = process.communicate(data, timeout)
     except BaseException:

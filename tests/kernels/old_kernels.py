@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from running import clean_environment, descendants_of, kill_quietly, rprun_argv
+from running import clean_environment, finish, rprun_argv
 
 # arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
 _MACHINES = {"x86_64": 0, "aarch64": 1}
@@ -89,12 +89,4 @@ def run_on(words: tuple[str, ...], *args: str, **options: Any) -> subprocess.Com
     """Run rprun behind some words to its end; its stdout and stderr as bytes."""
     data = options.pop("input", None)
     process = start_on(words, *args, **({"stdin": subprocess.PIPE} if data is not None else {}) | options)
-    try:
-        output, errors = process.communicate(data, 60)
-    except BaseException:
-        for pid in list(descendants_of(process.pid)):
-            kill_quietly(pid)
-        process.kill()
-        process.communicate()
-        raise
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    return finish(process, data)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from running import clean_environment, descendants_of, kill_quietly
+from running import clean_environment, finish
 
 SYSTEMS: dict[str, tuple[str, ...]] = {
     "darwin": ("end", "discard", "canonical", "select"),
@@ -59,15 +59,7 @@ def run(words: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end; its stdout and stderr as bytes."""
     data = options.pop("input", None)
     process = start(words, **({"stdin": subprocess.PIPE} if data is not None else {}) | options)
-    try:
-        output, errors = process.communicate(data, 60)
-    except BaseException:
-        for pid in list(descendants_of(process.pid)):
-            kill_quietly(pid)
-        process.kill()
-        process.communicate()
-        raise
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    return finish(process, data)
 
 
 def suite(rprun: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from running import clean_environment, descendants_of, kill_quietly
+from running import clean_environment, finish
 
 PROGRAM = str(Path(__file__).parent / "as_windows.py")
 
@@ -42,15 +42,7 @@ def run_as_windows(*words: str, **options: Any) -> subprocess.CompletedProcess[b
     """Run it to its end; its stdout and stderr as bytes."""
     data, timeout = options.pop("input", None), options.pop("timeout", 60)
     process = start_as_windows(*words, **({"stdin": subprocess.PIPE} if data is not None else {}) | options)
-    try:
-        output, errors = process.communicate(data, timeout)
-    except BaseException:
-        for pid in list(descendants_of(process.pid)):
-            kill_quietly(pid)
-        process.kill()
-        process.communicate()
-        raise
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    return finish(process, data, timeout)
 
 
 def rprun(*words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
