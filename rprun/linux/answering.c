@@ -32,6 +32,11 @@ struct whereabouts {
     long time;
 };
 
+/* An open /proc/TID/stat of a thread. */
+struct stat_file {
+    int tid, file;
+};
+
 /* In the order of answering.py: `_FIELDS`. */
 struct context {
     long listener, ended, bell;   /* descriptors; `ended` is an epoll that is readable when a process has ended */
@@ -56,9 +61,10 @@ struct context {
     long last;                    /* the thread whose call came last */
     long here;                    /* the processor of this process when it answered last */
     struct whereabouts *whereabouts; /* of threads: KNOWN slots */
+    struct stat_file *stat_files;    /* of those that were asked about last: STAT_FILES slots */
 };
 
-_Static_assert(sizeof(struct context) == 24 * 8, "answering.py: _FIELDS");
+_Static_assert(sizeof(struct context) == 25 * 8, "answering.py: _FIELDS");
 
 /* What `answer` returns. */
 enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND };
@@ -72,7 +78,7 @@ enum { PATH_FIRST = 1, AT = 2, OPENS = 4, EXECUTES = 8 };
 enum { WRITTEN, READ, LOST, ASLEEP, CLOSED };
 
 enum {
-    PLANS = 512, KNOWN = 4096, PAGE = 4096, CHUNK = 256, PATH = 4096,
+    PLANS = 512, KNOWN = 4096, STAT_FILES = 8, PAGE = 4096, CHUNK = 256, PATH = 4096,
     EXISTS = 1, ABSENT = 2, ALIGN = 8, NO_ENTRY = 2, NOT_A_DIRECTORY = 20,
     AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, O_CREAT = 0100, O_EXCL = 0200, O_NOFOLLOW = 0400000,
     POLLIN = 1, POLLHUP = 16,
@@ -277,16 +283,33 @@ static int somebody_ended(const struct context *c)
     return call6(__NR_epoll_wait, c->ended, (long)&event, 1, 0, 0, 0) != 0;
 }
 
+/* Reads /proc/TID/stat; gives its length, no more than 0 where it cannot be read. To open and to close it takes longer
+ * than to read it, and the same few threads are asked about again and again. */
+static long read_stat(struct stat_file *kept, int tid, char *into, word size)
+{
+    if (kept->tid == tid) {
+        long length = call6(__NR_pread64, kept->file, (long)into, size, 0, 0, 0);
+        if (length > 0)
+            return length;
+        /* It has ended, and another one has the number. */
+    }
+    if (kept->tid)
+        call(__NR_close, kept->file, 0, 0);
+    kept->tid = 0;
+    append_proc(into, tid, "/stat");
+    long file = call(__NR_open, into, 02000000 /* O_RDONLY | O_CLOEXEC */, 0);
+    if (file < 0)
+        return file;
+    kept->tid = tid;
+    kept->file = file;
+    return call6(__NR_pread64, file, (long)into, size, 0, 0, 0);
+}
+
 /* Gives the processor that a thread ran on last (proc_pid_stat(5), field 39); -1 where that cannot be read. */
-static long processor_of(int tid)
+static long processor_of(struct context *c, int tid)
 {
     char text[1024], *at = text, *end;
-    append_proc(text, tid, "/stat");
-    long file = call(__NR_open, text, 0 /* O_RDONLY */, 0), size = -1, found = -1;
-    if (file >= 0) {
-        size = call(__NR_read, file, text, sizeof(text));
-        call(__NR_close, file, 0, 0);
-    }
+    long size = read_stat(&c->stat_files[tid % STAT_FILES], tid, text, sizeof(text)), found = -1;
     if (size <= 0)
         return -1;
     /* The name is the second field, in parentheses, and may hold anything. */
@@ -304,11 +327,11 @@ static long processor_of(int tid)
 /* Whether a thread is to go on where it was, and not here, where a synchronous wake-up takes it.
  *
  * It was on another processor, which idles now, if its call waited already, behind another thread's (see
- * supervisor.py). Else the call has mostly woken this process, synchronously: that brings it to the processor of the call, but not while the scheduler still counts it
- * in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would share this processor up to the
- * next tick, and be brought back after that. So it is remembered where each was, and looked up of one that was not heard
- * of for so long that the scheduler may have moved it. */
-static int is_to_go_elsewhere(struct context *c, int tid)
+ * supervisor.py). Else the call has mostly woken this process, synchronously: that brings it to the processor of the call, but not while the scheduler
+ * still counts it in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would share this
+ * processor up to the next tick, and be brought back after that. So it is remembered where each was, and looked up of
+ * one that was not heard of for so long that the scheduler may have moved it. */
+static int is_elsewhere(struct context *c, int tid)
 {
     struct whereabouts *it = &c->whereabouts[tid % KNOWN];
     long here = c->processor(), was = c->here;
@@ -318,7 +341,7 @@ static int is_to_go_elsewhere(struct context *c, int tid)
         elsewhere = 1;
     else if (waited || here == was) {
         if (it->tid != tid || c->now - it->time > MOVED)
-            it->processor = processor_of(tid);
+            it->processor = processor_of(c, tid);
         elsewhere = it->processor != here && it->processor >= 0;
     }
     if (!elsewhere)
@@ -358,7 +381,7 @@ __attribute__((visibility("default"))) long answer(struct context *c)
         c->response->val = 0;
         c->response->error = 0;
         c->response->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-        int tid = (int)c->request->pid, elsewhere = c->sync && is_to_go_elsewhere(c, tid);
+        int tid = (int)c->request->pid, elsewhere = c->sync && is_elsewhere(c, tid);
         c->last = tid;
         if (elsewhere)
             call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, 0);
@@ -374,4 +397,10 @@ __attribute__((visibility("default"))) long answer(struct context *c)
             call(__NR_write, c->bell, &one, sizeof(one));
         }
     }
+}
+
+/* The same for the call that `answer` has left to its caller. */
+__attribute__((visibility("default"))) long is_to_go_elsewhere(struct context *c)
+{
+    return is_elsewhere(c, (int)c->request->pid);
 }

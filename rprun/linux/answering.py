@@ -14,9 +14,10 @@ assert sys.platform == "linux"
 
 import ctypes
 import os
+import struct
 from errno import ENOEXEC
 
-from rprun.linux import procfs, seccomp, syscalls
+from rprun.linux import seccomp, syscalls
 from rprun.linux.libc import handle
 
 TYPE_CHECKING = False
@@ -40,14 +41,17 @@ RECEIVED, FAILED, DESERTED, LOOK_AROUND = range(4)
 _FIELDS = (
     *("listener", "ended", "bell", "polls", "sync", "at_once", "window"),
     *("request", "request_size", "response", "words", "data", "data_size", "clock", "processor"),
-    *("arch", "plans", "known", "before", "now", "look_at", "last", "here", "whereabouts"),
+    *("arch", "plans", "known", "before", "now", "look_at", "last", "here", "whereabouts", "stat_files"),
 )
 _BEFORE, _NOW, _LAST = (_FIELDS.index(name) for name in ("before", "now", "last"))
 # How a call is done there; see answering.c. They are for numbers below _PLANS.
 PATH_FIRST, AT, OPENS, EXECUTES = 1, 2, 4, 8
 _PLANS = 512
-# Slots of the table of known processes; a process that takes the slot of another one makes that one unknown.
+# Slots of the table of known processes; a process that takes the slot of another one makes that one unknown. And of
+# that of open files.
 _KNOWN = 4096
+_STAT_FILES = 8
+_STAT_FILE = struct.Struct("=ii")  # thread, descriptor
 # Nanoseconds: how long RECV takes for a call that waits already, at most.
 _AT_ONCE = 1_500
 
@@ -89,14 +93,17 @@ class Answering:
         abi = syscalls.native()
         if abi != syscalls.X86_64:
             raise OSError(ENOEXEC, os.strerror(ENOEXEC), OBJECT)
-        # long answer(struct context *);
-        answer = ctypes.CDLL(OBJECT).answer
+        # long answer(struct context *); long is_to_go_elsewhere(struct context *);
+        machine_code = ctypes.CDLL(OBJECT)
+        answer, is_to_go_elsewhere = machine_code.answer, machine_code.is_to_go_elsewhere
         answer.argtypes = (ctypes.c_void_p,)
-        answer.restype = ctypes.c_long
+        is_to_go_elsewhere.argtypes = (ctypes.c_void_p,)
+        answer.restype = is_to_go_elsewhere.restype = ctypes.c_long
         self._keeper = (ctypes.c_char * len(memory)).from_buffer(memory)
         base = ctypes.addressof(self._keeper)
         self._response = ctypes.create_string_buffer(seccomp.RESP_SIZE)
         self._whereabouts = ctypes.create_string_buffer(16 * _KNOWN)
+        self._stat_files = ctypes.create_string_buffer(_STAT_FILE.size * _STAT_FILES)
         self._plans = ctypes.create_string_buffer(bytes(plans.get(number, 0) for number in range(_PLANS)), _PLANS)
         table = ctypes.create_string_buffer(4 * _KNOWN)
         self._known = memoryview(table).cast("B").cast("I")
@@ -120,6 +127,7 @@ class Answering:
             "plans": ctypes.addressof(self._plans),
             "known": ctypes.addressof(table),
             "whereabouts": ctypes.addressof(self._whereabouts),
+            "stat_files": ctypes.addressof(self._stat_files),
         }
         context = ctypes.create_string_buffer(8 * len(_FIELDS))
         self._context = memoryview(context).cast("B").cast("q")
@@ -127,6 +135,7 @@ class Answering:
             self._context[index] = values.get(name, 0)
         self._address = ctypes.addressof(context)
         self._answer = answer
+        self._is_to_go_elsewhere = is_to_go_elsewhere
 
     def answer(self) -> int:
         """Answer until there is something to do for the caller, and say what."""
@@ -146,9 +155,9 @@ class Answering:
     def last(self, tid: int) -> None:
         self._context[_LAST] = tid
 
-    def is_elsewhere(self, tid: int) -> bool:
-        """Tell whether a thread that stands still in a call did so on another processor than this one."""
-        return procfs.processor(tid) not in (_processor(), -1)
+    def is_to_go_elsewhere(self) -> bool:
+        """Tell whether the thread whose call `answer` has left to its caller goes on on another processor than this."""
+        return bool(self._is_to_go_elsewhere(self._address))
 
     def know(self, process: int) -> None:
         """Have the calls of a process's first thread answered: it sees the files that this process sees."""
@@ -158,3 +167,10 @@ class Answering:
         """Have none of a process answered any more."""
         if self._known[process % _KNOWN] == process:
             self._known[process % _KNOWN] = 0
+
+    def close(self) -> None:
+        """Close what it has opened. Nothing is answered by it any more."""
+        for tid, file in _STAT_FILE.iter_unpack(self._stat_files.raw):
+            if tid:
+                os.close(file)
+        ctypes.memset(self._stat_files, 0, len(self._stat_files))

@@ -49,12 +49,6 @@ def stat(process: int) -> list[bytes]:
     return _behind_name(f"/proc/{process}/stat")
 
 
-def processor(thread: int) -> int:
-    """Return the processor that a thread ran on last (proc_pid_stat(5), field 39); -1 where that cannot be read."""
-    fields = stat(thread)
-    return int(fields[36]) if len(fields) > 36 else -1
-
-
 def descriptors(process: int) -> list[tuple[int, str]]:
     """Return the open descriptors of a process, each with what it leads to (proc_pid_fd(5)).
 

@@ -20,9 +20,12 @@ from rprun.linux import answering
 TREE = Path(__file__).resolve().parents[2]
 
 
-def load() -> answering.Answering:
+REQUEST = 1024
+
+
+def load(memory: mmap.mmap | None = None) -> answering.Answering:
     """Load it, to work on nothing."""
-    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE) if memory is None else memory
     return answering.Answering(
         memory,
         {},
@@ -32,7 +35,7 @@ def load() -> answering.Answering:
         window=25_000,
         receive_ends=True,
         is_sync=False,
-        request=1024,
+        request=REQUEST,
         data=mmap.PAGESIZE,
     )
 
@@ -69,7 +72,8 @@ def test_it_depends_on_nothing() -> None:
         assert "NEEDED" not in said
         assert "There are no relocations" in said
         symbols = [line.split() for line in said.splitlines() if " GLOBAL " in line]
-        assert [(words[3], words[-1]) for words in symbols] == [("FUNC", "answer")]
+        assert {words[3] for words in symbols} == {"FUNC"}
+        assert {words[-1] for words in symbols} == {"answer", "is_to_go_elsewhere"}
 
 
 def test_records_are_those_of_the_interpreter() -> None:
@@ -94,3 +98,39 @@ def test_where_there_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.setattr(answering, "OBJECT", str(tmp_path / name))
         with pytest.raises(OSError, match=name):
             load()
+
+
+def test_who_stands_still_elsewhere(tmp_path: Path) -> None:
+    """A thread goes on on the processor it was on, whatever its process is called; who is gone goes on anywhere."""
+    here, there = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
+    if here == there:
+        pytest.skip("needs two processors")
+    if os.uname().machine != "x86_64":
+        pytest.skip("there is no machine code for this machine")
+    program = tmp_path / "a) R 1 (b"
+    program.symlink_to(shutil.which("cat") or "cat")
+    allowed = os.sched_getaffinity(0)
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            os.sched_setaffinity(0, {here})
+            for processor, expected in ((there, True), (here, False), (there, True)):
+                os.sched_setaffinity(process.pid, {processor})
+                # It has run there once it has answered.
+                process.stdin.write(b"x")
+                process.stdin.flush()
+                assert process.stdout.read(1) == b"x"
+                memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+                # struct seccomp_notif: the id, the thread.
+                memory[REQUEST + 8 : REQUEST + 12] = process.pid.to_bytes(4, sys.byteorder)
+                machine_code = load(memory)
+                machine_code.last = process.pid
+                assert machine_code.is_to_go_elsewhere() is expected
+                machine_code.close()
+        finally:
+            os.sched_setaffinity(0, allowed)
+            process.kill()
+    machine_code = load(memory)
+    machine_code.last = process.pid
+    assert not machine_code.is_to_go_elsewhere()

@@ -107,15 +107,3 @@ def test_one_that_is_gone(gone: int) -> None:
     assert procfs.session(gone) == procfs.status(gone, "PPid") == -1
     assert procfs.command_line(gone) is None
     assert procfs.link(gone, "cwd") is None
-
-
-def test_the_processor(odd: tuple[int, int, int], gone: int) -> None:
-    """It is one that a thread is allowed to use, whatever its process is called; -1 where there is no such thread."""
-    assert {procfs.processor(each) for each in odd} <= os.sched_getaffinity(0)
-    assert procfs.processor(gone) == -1
-    here = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, {max(here)})
-        assert procfs.processor(os.getpid()) == max(here)
-    finally:
-        os.sched_setaffinity(0, here)

@@ -208,7 +208,7 @@ class Supervisor:
             pack_into(response, 0, notification, 0, 0, go_on)
             # Where the call waited for this process, and not this process for it, its thread was trapped on another
             # processor. To have it go on here would leave that one idle.
-            elsewhere = is_sync and tid != self._last and self._is_elsewhere(tid)
+            elsewhere = is_sync and self._is_to_go_elsewhere(tid)
             self._last = tid
             try:
                 if elsewhere:
@@ -248,11 +248,11 @@ class Supervisor:
             self._look_at = 0
         return outcome in (answering.RECEIVED, answering.LOOK_AROUND)
 
-    def _is_elsewhere(self, tid: int) -> bool:
+    def _is_to_go_elsewhere(self, tid: int) -> bool:
         """Tell whether a thread was trapped on another processor, as far as that can be told in no time."""
         if self._machine_code is None:
-            return self._now - self._before < _AT_ONCE
-        return self._machine_code.is_elsewhere(tid)
+            return tid != self._last and self._now - self._before < _AT_ONCE
+        return self._machine_code.is_to_go_elsewhere()
 
     def _forget(self, process: int) -> None:
         """Forget a process, which has ended."""
@@ -273,6 +273,7 @@ class Supervisor:
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
             if self._capture.views.serves_files or self._capture.views.is_unsettled:
+                self._machine_code.close()
                 self._machine_code = None
             elif tid == process and self.processes.has(process) and self._capture.views.shared.get(process):
                 self._machine_code.know(process)
