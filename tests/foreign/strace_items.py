@@ -33,12 +33,13 @@ _SENDS = ("sendto", "sendmsg", "sendmmsg")
 TRACED = (
     *OPENS,
     *("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"),
-    *("mkdir", "mkdirat", "rmdir", "truncate", "chmod", "fchmodat", "chown", "lchown", "fchownat"),
+    *("mkdir", "mkdirat", "rmdir", "truncate", "chmod", "fchmodat", "fchmodat2"),
+    *("chown", "lchown", "fchownat"),
     *_BY_DESCRIPTOR,
     *_SOCKETS,
     *("accept4", *_SENDS, "execve", "execveat"),
 )
-"""The calls that items are made of; `fchmodat2` (6.6) is left out, since strace 6.1 does not know it."""
+"""The calls that items are made of. A version of strace need not know every one: 6.1 has no `fchmodat2` (Linux 6.6)."""
 
 FOLLOWED = ("chdir", "fchdir", "fork", "vfork", "clone", "clone3")
 """The calls that say in which directory a process is, and which processes there are."""
@@ -94,7 +95,7 @@ def _items(call: Call) -> Iterator[Item]:
         yield _BY_DESCRIPTOR[name], path_of(at(arguments[0]))
     elif kind := _ONE_PATH.get(name):
         yield kind, path_of(string(arguments[0]), call.cwd)
-    elif kind := _ONE_PATH.get(name.removesuffix("at").removeprefix("f")):
+    elif kind := _ONE_PATH.get(name.removesuffix("2").removesuffix("at").removeprefix("f")):
         yield kind, _path_at(call, 0)
     elif name in ("fork", "vfork", "clone", "clone3"):
         yield from () if "CLONE_THREAD" in " ".join(arguments) else [("descendant-started",)]

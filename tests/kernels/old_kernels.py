@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from running import clean_environment, finish, rprun_argv
+from running import PATIENCE, clean_environment, finish, rprun_argv
 
 # arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h
 _MACHINES = {"x86_64": 0, "aarch64": 1}
@@ -90,3 +91,22 @@ def run_on(words: tuple[str, ...], *args: str, **options: Any) -> subprocess.Com
     data = options.pop("input", None)
     process = start_on(words, *args, **({"stdin": subprocess.PIPE} if data is not None else {}) | options)
     return finish(process, data)
+
+
+def assert_no_other_copy(words: tuple[str, ...], *options: str) -> None:
+    """Nobody but the command has a descriptor that rprun was given: once the command has closed it, its pipe ends."""
+    read, write = os.pipe()
+    try:
+        # The command closes its copy and waits for its stdin: nobody else has the pipe then.
+        command = ("bash", "-c", f"exec {write}>&-; cat")
+        with start_on(words, *options, *command, stdin=subprocess.PIPE, pass_fds=(write,)) as process:
+            os.close(write)
+            write = -1
+            assert select.select([read], [], [], PATIENCE)[0], "somebody keeps the pipe open"
+            assert os.read(read, 1) == b""
+            assert process.communicate() == (b"", b"")
+        assert process.returncode == 0
+    finally:
+        for descriptor in (read, write):
+            if descriptor >= 0:
+                os.close(descriptor)

@@ -6,13 +6,12 @@ import hashlib
 import json
 import os
 import random
-import select
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from old_kernels import run_on, start_on
-from running import PATIENCE, TRANSPORTS, transport_id, wait_gone
+from old_kernels import assert_no_other_copy, run_on
+from running import TRANSPORTS, transport_id, wait_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,20 +48,7 @@ def test_binary_data_through_a_terminal() -> None:
 @every_transport
 def test_nobody_else_keeps_a_descriptor(transport: tuple[str, ...]) -> None:
     """Descriptors that rprun was given are found without a list of them, and closed in all but the command."""
-    read, write = os.pipe()
-    try:
-        words = (*transport, "bash", "-c", f"exec {write}>&-; cat")
-        with start_on(NOWHERE, *words, stdin=subprocess.PIPE, pass_fds=(write,)) as process:
-            os.close(write)
-            write = -1
-            assert select.select([read], [], [], PATIENCE)[0], "somebody keeps the pipe open"
-            assert os.read(read, 1) == b""
-            assert process.communicate() == (b"", b"")
-        assert process.returncode == 0
-    finally:
-        for descriptor in (read, write):
-            if descriptor >= 0:
-                os.close(descriptor)
+    assert_no_other_copy(NOWHERE, *transport)
 
 
 @every_transport

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import select
 import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from old_kernels import KERNELS, before, run_on, start_on
-from running import PATIENCE, TRANSPORTS, is_running, kill_quietly, transport_id, wait_gone
+from old_kernels import KERNELS, assert_no_other_copy, before, run_on
+from running import TRANSPORTS, is_running, kill_quietly, transport_id, wait_gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,21 +50,7 @@ def test_death_by_a_signal(transport: tuple[str, ...]) -> None:
 @every_transport
 def test_descriptors(transport: tuple[str, ...]) -> None:
     """The command gets the descriptors that rprun was given, and nobody else keeps them."""
-    read, write = os.pipe()
-    try:
-        # The command closes its copy and waits for its stdin: nobody else has the pipe then.
-        words = (*transport, "bash", "-c", f"exec {write}>&-; cat")
-        with start_on(before(OLDEST), *words, stdin=subprocess.PIPE, pass_fds=(write,)) as process:
-            os.close(write)
-            write = -1
-            assert select.select([read], [], [], PATIENCE)[0], "somebody keeps the pipe open"
-            assert os.read(read, 1) == b""
-            assert process.communicate() == (b"", b"")
-        assert process.returncode == 0
-    finally:
-        for descriptor in (read, write):
-            if descriptor >= 0:
-                os.close(descriptor)
+    assert_no_other_copy(before(OLDEST), *transport)
 
 
 @every_transport
