@@ -1,4 +1,4 @@
-"""The machine code beside `rprun/linux/answering.c`: is it what that source gives, and how it is made anew.
+"""The machine code beside `rprun/linux/answering.c` and `usual.c`: is it what they give, and how it is made anew.
 
     python scripts/build_answering.py --check | --write
 
@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 
 LINUX = Path(__file__).resolve().parents[1] / "rprun" / "linux"
-SOURCE = LINUX / "answering.c"
+SOURCES = (LINUX / "answering.c", LINUX / "usual.c")
 COMMAND = "python scripts/build_answering.py"
 # By machine, as uname -m says it.
-OBJECTS = {"x86_64": (LINUX / "answering_x86_64.so", "gcc")}
+COMPILERS = {"x86_64": "gcc"}
 
 # Nothing but our own code may be in it: no start-up code, no libc, nothing that a compiler would call by itself.
 _FREESTANDING = (
@@ -31,8 +31,17 @@ _OPTIONS = ("-std=gnu11", "-O2", "-fPIC", "-shared", "-Wall", "-Wextra", "-Werro
 _COMPILER = re.compile(rb"GCC: \([^\0]+")
 
 
-def build(compiler: str) -> bytes:
-    """Compile the source.
+def objects() -> list[tuple[Path, Path, str]]:
+    """Return each source with an object of it and the compiler of that."""
+    return [
+        (source, source.with_name(f"{source.stem}_{machine}.so"), compiler)
+        for source in SOURCES
+        for machine, compiler in COMPILERS.items()
+    ]
+
+
+def build(source: Path, compiler: str) -> bytes:
+    """Compile a source.
 
     Raises:
         subprocess.CalledProcessError: it does not compile.
@@ -41,7 +50,7 @@ def build(compiler: str) -> bytes:
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "object.so"
         # By its name only, which is in the object.
-        subprocess.run([compiler, *_OPTIONS, "-o", str(made), SOURCE.name], check=True, cwd=LINUX)
+        subprocess.run([compiler, *_OPTIONS, "-o", str(made), source.name], check=True, cwd=LINUX)
         return made.read_bytes()
 
 
@@ -51,28 +60,28 @@ def compiler_of(data: bytes) -> str:
     return found[0].decode() if found else ""
 
 
-def check(path: Path, compiler: str) -> str | None:
+def check(source: Path, path: Path, compiler: str) -> str | None:
     """Return what is wrong with a committed object, None if nothing is."""
-    made, committed = build(compiler), path.read_bytes() if path.exists() else b""
+    made, committed = build(source, compiler), path.read_bytes() if path.exists() else b""
     here, there = compiler_of(made), compiler_of(committed)
     if made == committed:
         return None
     if there and here != there:
         sys.stdout.write(f"{path.name} is not compared: it was made by {there}, and here is {here}\n")
         return None
-    return f"{path} is not what {SOURCE.name} gives: run {COMMAND} --write"
+    return f"{path} is not what {source.name} gives: run {COMMAND} --write"
 
 
 def main(arguments: list[str]) -> int:
     """Check or write, as the one argument asks."""
     if arguments == ["--write"]:
-        for path, compiler in OBJECTS.values():
-            path.write_bytes(build(compiler))
+        for source, path, compiler in objects():
+            path.write_bytes(build(source, compiler))
         return 0
     if arguments != ["--check"]:
         sys.stderr.write(f"usage: {COMMAND} --check | --write\n")
         return 2
-    wrong = [found for path, compiler in OBJECTS.values() if (found := check(path, compiler)) is not None]
+    wrong = [found for each in objects() if (found := check(*each)) is not None]
     sys.stderr.writelines(f"{each}\n" for each in wrong)
     return 1 if wrong else 0
 

@@ -28,6 +28,7 @@ from contextlib import ExitStack
 from errno import EINVAL
 
 from rprun.linux import bpf
+from rprun.linux.libc import address_of
 
 BUSY, DISCARD = 1 << 31, 1 << 30  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 HEADER_SIZE = 8  # BPF_RINGBUF_HDR_SZ
@@ -102,6 +103,11 @@ class RingBuffer:
         records = [producer[each] for each in found]
         self._read[0] = position
         return records
+
+    def addresses(self) -> tuple[int, int, int, int]:
+        """Return where the positions of consumer and producer are, and the data, until `close`; and the data's mask."""
+        consumer, producer = address_of(self._read), address_of(self._written)
+        return consumer, producer, producer + mmap.PAGESIZE, self._mask
 
     def close(self) -> None:
         """Unmap it and let go of it here. Programs that use the map keep it."""

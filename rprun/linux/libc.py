@@ -39,3 +39,19 @@ def syscall(number: int, *arguments: int) -> int:
     if result == -1:
         raise last_error()
     return result
+
+
+class _Buffer(ctypes.Structure):
+    """Py_buffer (Include/pybuffer.h), of which the address matters; the rest is the interpreter's."""
+
+    _fields_ = (("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("rest", ctypes.c_byte * 96))
+
+
+def address_of(view: memoryview) -> int:
+    """Return the address of memory that may be read only, for as long as the view is not released."""
+    # int PyObject_GetBuffer(PyObject *, Py_buffer *, int flags); ctypes itself takes what can be written only.
+    found = _Buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(found), 0)
+    address: int = found.buf or 0
+    ctypes.pythonapi.PyBuffer_Release(ctypes.byref(found))
+    return address

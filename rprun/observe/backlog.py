@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from itertools import islice
 
+from rprun.observe.batch import Batch, count, flat
 from rprun.observe.events import ObserverEvent, made
 from rprun.observe.kinds import ObserverEventKind
 
@@ -27,59 +28,74 @@ if TYPE_CHECKING:
 class Backlog:
     """Events on their way to one consumer."""
 
-    __slots__ = ("_events", "_gap", "_limit")
+    __slots__ = ("_events", "_gap", "_limit", "_size")
 
     def __init__(self, limit: int) -> None:
         """Makes room for `limit` events, and beyond them for one `lost` record of each category."""
-        self._events: deque[ObserverEvent | Parts] = deque()
+        self._events: deque[ObserverEvent | Parts | Batch] = deque()
+        self._size = 0  # Of those, each of a batch counted.
         self._gap = _Gap()
         self._limit = limit
 
     def __len__(self) -> int:
         """Gives the number of records that `pop` would give, `lost` ones included."""
-        return len(self._events) + len(self._gap)
+        return self._size + len(self._gap)
 
     def put(self, event: ObserverEvent) -> None:
         """Takes an event in, or counts it as lost."""
-        if len(self._events) >= self._limit:
+        if self._size >= self._limit:
             self._gap.add(event)
             return
         self._settle()
         self._events.append(event)
+        self._size += 1
 
-    def put_all(self, events: Sequence[ObserverEvent | Parts]) -> None:
+    def put_all(self, events: Sequence[ObserverEvent | Parts | Batch]) -> None:
         """Takes in what there is room for, and counts the rest as lost. Of parts an event is made when it is given."""
-        if not self._gap and len(events) <= self._limit - len(self._events):
+        size = count(events)
+        if not self._gap and size <= self._limit - self._size:
             self._events.extend(events)
+            self._size += size
             return
-        for event in events:
+        for event in flat(events):
             self.put(made(event))
 
     def pop(self) -> ObserverEvent | None:
         """Gives the next record; None if there is none now."""
         if not self._events:
             self._settle()
-        return made(self._events.popleft()) if self._events else None
+        if not self._events:
+            return None
+        self._size -= 1
+        event = self._events.popleft()
+        if isinstance(event, Batch):
+            event, *others = event.parts()
+            self._events.extendleft(reversed(others))
+        return made(event)
 
     def pop_all(self) -> list[ObserverEvent]:
         """Gives every record that waits."""
-        return list(map(made, self.take_all()))
+        return list(map(made, flat(self.take_all())))
 
-    def take_all(self) -> list[ObserverEvent | Parts]:
+    def take_all(self) -> list[ObserverEvent | Parts | Batch]:
         """Gives every record that waits as it is here, for who needs no more of some than a line."""
         self._settle()
         events = list(self._events)
         self._events.clear()
+        self._size = 0
         return events
 
     def clear(self) -> None:
         """Forgets everything that waits."""
         self._events.clear()
+        self._size = 0
         self._gap.take()
 
     def _settle(self) -> None:
         if self._gap:
-            self._events.extend(self._gap.take())
+            lost = self._gap.take()
+            self._events.extend(lost)
+            self._size += len(lost)
 
 
 class LineBacklog:

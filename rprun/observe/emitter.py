@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 
+from rprun.observe.batch import Batch, singly
 from rprun.observe.capabilities import ObserverCapabilities
 from rprun.observe.categories import CapabilitySupport, EventCategory
 from rprun.observe.events import ObserverEvent, in_order, now_ms
@@ -94,7 +95,7 @@ class Emitter:
                 said: dict[str, object] = {"backend": row.backend, "reason": row.reason}
                 self._emit(row.category, ObserverEventKind.UNOBSERVED, pid, timestamp_ms, said)
 
-    def emit_all(self, events: Iterable[tuple[ObserverEventKind, int, int, dict[str, Any]]]) -> None:
+    def emit_all(self, events: Iterable[tuple[ObserverEventKind, int, int, dict[str, Any]] | Batch]) -> None:
         """Emits events of rprun's own decoders, each as `emit` would: in this order, and nothing comes between them.
 
         It is the way of thousands of events a second, and does not check the values of the fields again: that they are
@@ -103,6 +104,7 @@ class Emitter:
         Args:
             events: kind, process, nanoseconds since the Unix epoch, and fields of each. The fields of a `lost` or
                 `unobserved` record have its `category` among them. The dict of fields is the emitter's from now on.
+                A batch stands for all of its own.
 
         Raises:
             ValueError, TypeError: the names of the fields are not those of the kind, or a category is missing. What
@@ -110,24 +112,30 @@ class Emitter:
         """
         if self._unobserved:
             # Only where `started` has not been emitted yet.
-            for kind, pid, at_ns, fields in events:
+            for kind, pid, at_ns, fields in singly(events):
                 self.emit(kind, pid, timestamp_ms=at_ns // 1_000_000, **fields)
             return
         categories = self._own
-        made: list[Parts] = []
+        made: list[Parts | Batch] = []
         with self._lock:
             if self._closed:
                 return
             seq = self._seq
             try:
-                for kind, pid, at_ns, fields in events:
+                for event in events:
+                    if isinstance(event, Batch):
+                        if event.category in self._asked:
+                            made.append(event.numbered(seq + 1))
+                            seq += len(event)
+                        continue
+                    kind, pid, at_ns, fields = event
                     about = categories.get(kind)
                     if about is None:
                         about = category_of(kind) or EventCategory(fields.pop("category", ""))
                         if about not in self._asked:
                             continue
                     if type(fields) is not SharedFields or fields.kind is not kind:
-                        fields = in_order(kind, fields)  # noqa: PLW2901 - they are the same fields
+                        fields = in_order(kind, fields)
                     seq += 1
                     made.append((about, kind, pid, at_ns // 1_000_000, seq, fields))
             finally:

@@ -9,6 +9,7 @@ import time
 from types import MappingProxyType
 
 from rprun.observe import _json
+from rprun.observe.batch import Batch
 from rprun.observe.categories import EventCategory
 from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import EXCLUDES, FIELDS, FIELDS_BY_NAME, NEEDS, ObserverEventKind, category_of
@@ -210,13 +211,35 @@ def trust(
 _new = object.__new__
 
 
+def shared_beginning(kind: ObserverEventKind) -> bytes:
+    """Gives what the line of an event of a kind with a category has between its number and its process."""
+    return _json.PLAIN_HEADS[kind]
+
+
+def shared_end(kind: ObserverEventKind, fields: SharedFields) -> bytes | None:
+    """Gives what the line of an event with these fields has behind its time; None where it is not plain.
+
+    Raises:
+        TypeError, ValueError: as `trust`.
+    """
+    in_order(kind, fields)
+    # Where it was the first time that such fields came, they were only found to be right.
+    if in_order(kind, fields) is not fields:
+        return None
+    _json.write(kind, 0, 0, 0, fields)
+    return fields.plain
+
+
 def made(event: ObserverEvent | Parts) -> ObserverEvent:
     """Gives an event, or makes it of its parts: those that come by thousands are made for who looks at them only."""
     return trust(*event) if type(event) is tuple else event  # type: ignore[return-value]
 
 
-def json_lines(events: Iterable[ObserverEvent | Parts]) -> list[bytes]:
-    """Gives the line of each event, as `ObserverEvent.to_json` does; what many of them share is only copied."""
+def json_lines(events: Iterable[ObserverEvent | Parts | Batch]) -> list[bytes]:
+    """Gives the line of each event, as `ObserverEvent.to_json` does; what many of them share is only copied.
+
+    The lines of a batch come in one piece.
+    """
     lines: list[bytes] = []
     add, plain, heads = lines.append, _json.PLAIN, _json.PLAIN_HEADS
     for event in events:
@@ -229,6 +252,9 @@ def json_lines(events: Iterable[ObserverEvent | Parts]) -> list[bytes]:
             if said is not None and said.isascii() and "\x7f" not in said:
                 add(said.encode())
                 continue
+        elif isinstance(event, Batch):
+            add(event.lines())
+            continue
         line = made(event).to_json()
         # What is written may have surrogates in it where `repr` or a str let them through.
         add(line.encode() if line.isascii() else line.encode("utf-8", "backslashreplace"))

@@ -21,12 +21,14 @@ import time
 
 from rprun.observe._destination import Destination, complain
 from rprun.observe.backlog import LineBacklog
+from rprun.observe.batch import count, flat
 from rprun.observe.events import json_lines, made
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rprun.observe.batch import Batch
     from rprun.observe.events import ObserverEvent, Parts
 
 BACKLOG_LINES = 1024
@@ -85,16 +87,23 @@ class Sink:
         """Writes an event if that can be done now, else keeps it or counts it as lost. Never waits, never raises."""
         self.put_all((event,))
 
-    def put_all(self, events: Sequence[ObserverEvent | Parts]) -> None:
+    def put_all(self, events: Sequence[ObserverEvent | Parts | Batch]) -> None:
         """Writes events, in this order, as `put` does each."""
         for start in range(0, len(events), _MANY):
             if not self._attached:
                 return
             some = events[start : start + _MANY]
-            lines = json_lines(some) if self._as_json else [self._encode(made(event)) for event in some]
-            done = 0 if self._pending() else self._write_now(lines)
+            done = self._write_whole(some) if self._as_json and self._is_file and not self._pending() else 0
+            if not self._attached:
+                return
+            if done == count(some):
+                continue
+            each = flat(some)
+            lines = json_lines(each) if self._as_json else [self._encode(made(event)) for event in each]
+            if not self._pending():
+                done += self._write_now(lines[done:])
             for number in range(done, len(lines)):
-                self._keep(made(some[number]), lines[number])
+                self._keep(made(each[number]), lines[number])
             if self._pending():
                 self.on_writable()
 
@@ -153,6 +162,26 @@ class Sink:
             self._fail(error)
         return done
 
+    def _write_whole(self, events: Sequence[ObserverEvent | Parts | Batch]) -> int:
+        """Writes the JSON of events to a file, past the empty backlog; gives what `_write_now` does."""
+        pieces = json_lines(events)
+        if not self.at_line_start:
+            pieces.insert(0, b"")
+        pieces.append(b"")
+        data = b"\n".join(pieces)
+        try:
+            written = self._destination.write(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._fail(error)
+            return 0
+        front = not self.at_line_start
+        self.at_line_start = self.at_line_start or written > 0
+        if written == len(data):
+            return count(events)
+        return self._cut(data, written, data[front:-1].split(b"\n"), front, 1) if written else 0
+
     def _write_some(self) -> None:
         """Writes the next lines, or what was left of one.
 
@@ -179,14 +208,16 @@ class Sink:
         if not written:
             raise BlockingIOError
         self.at_line_start = True
-        if written == len(data):
-            return len(lines)
-        count, stop = 0, len(front)
+        return len(lines) if written == len(data) else self._cut(data, written, lines, len(front), len(end))
+
+    def _cut(self, data: bytes, written: int, lines: list[bytes], front: int, end: int) -> int:
+        """Keeps the rest of a line that is half written; gives the number of the lines that are written, with that."""
+        done, stop = 0, front
         while stop < written:
-            stop += len(lines[count]) + len(end)
-            count += 1
+            stop += len(lines[done]) + end
+            done += 1
         self._rest = data[written:stop]
-        return count
+        return done
 
     def _fitting(self, lines: list[bytes], size: int, end: int) -> int:
         """Gives the number of lines for one write to what is no file; `size` bytes come before them."""

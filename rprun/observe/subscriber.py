@@ -6,6 +6,7 @@ import os
 import threading
 
 from rprun.observe.backlog import Backlog
+from rprun.observe.batch import flat
 from rprun.observe.events import made
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Self
 
+    from rprun.observe.batch import Batch
     from rprun.observe.events import ObserverEvent, Parts
 
 
@@ -25,6 +27,7 @@ class ObserverSubscriber:
 
     def __init__(self, lock: threading.Lock, bound: int, detach: Callable[[ObserverSubscriber], None]) -> None:
         """Makes a queue that shares its emitter's lock, so that order in it is the order of emission."""
+        self.takes_batches = False  # For who calls `take_all` only.
         self._pipe: tuple[int, int] | None = None
         self._changed = threading.Condition(lock)
         self._backlog = Backlog(bound)
@@ -52,7 +55,7 @@ class ObserverSubscriber:
 
     def drain(self) -> list[ObserverEvent]:
         """Gives all events that wait, and does not wait for any."""
-        return list(map(made, self.take_all()))
+        return list(map(made, flat(self.take_all())))
 
     def fileno(self) -> int:
         """Gives a descriptor that is readable while an event waits, and from the end on; nobody but select reads it.
@@ -92,7 +95,7 @@ class ObserverSubscriber:
     def __del__(self) -> None:
         self._close_pipe()
 
-    def take_all(self) -> list[ObserverEvent | Parts]:
+    def take_all(self) -> list[ObserverEvent | Parts | Batch]:
         """Gives what `drain` does, as `Backlog.take_all` does."""
         with self._changed:
             events = self._backlog.take_all()
@@ -106,10 +109,10 @@ class ObserverSubscriber:
         self._mark()
         self._changed.notify()
 
-    def _offer_all(self, events: Sequence[ObserverEvent | Parts]) -> None:
-        self._backlog.put_all(events)
+    def _offer_all(self, events: Sequence[ObserverEvent | Parts | Batch]) -> None:
+        self._backlog.put_all(events if self.takes_batches else flat(events))
         self._mark()
-        self._changed.notify(len(events))
+        self._changed.notify_all()
 
     def _end(self) -> None:
         self._ended = True

@@ -37,6 +37,7 @@ class EventOutput:
         self._process = process
         self._sink = sink
         self._subscriber = emitter.subscribe()
+        self._subscriber.takes_batches = True
         # Said at the end, when the terminal is the user's again; each once.
         self._warnings: dict[str, None] = {}
         emitter.on_warning = self._warnings.setdefault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import struct
 import sys
@@ -20,9 +21,10 @@ from rprun.linux import bpf, libc
 from rprun.linux.bpf import MapKind
 from rprun.linux.bpf_assembler import R0, R1, R2, Assembler, Helper
 from rprun.linux.bpf_map import Map
+from rprun.linux.bpf_ring import RingBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 CAP_SETUID, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 7, 12, 21, 38, 39
 PROG_TEST_RUN = 10
@@ -81,3 +83,22 @@ def counting(numbers: Map, result: int, pid: int | None = None) -> bytes:
     code.move(R0, result)
     code.exit()
     return code.assemble()
+
+
+def ring_in_memory(records: Sequence[bytes], size: int = 1 << 21, filler: bytes = b"?") -> RingBuffer:
+    """Return a ring, in memory laid out as the kernel's, that nobody adds to; anybody can have it.
+
+    Args:
+        records: what is in it.
+        size: bytes that there is room for.
+        filler: what is between the records.
+    """
+    ring = RingBuffer.__new__(RingBuffer)
+    ring._fd = os.open(os.devnull, os.O_RDONLY)
+    ring._consumer, ring._producer = mmap.mmap(-1, mmap.PAGESIZE), mmap.mmap(-1, mmap.PAGESIZE + 2 * size)
+    ring._look_at(size)
+    data = b"".join(struct.pack("=II", len(record), 0) + record + filler * (-len(record) % 8) for record in records)
+    assert len(data) <= size
+    ring._producer[mmap.PAGESIZE : mmap.PAGESIZE + len(data)] = data
+    ring._producer[:8] = struct.pack("=Q", len(data))
+    return ring

@@ -1,4 +1,4 @@
-"""rprun as it is where the supervisor has no machine code: every call is answered by the interpreter."""
+"""rprun as it is where there is no machine code: the interpreter answers every call, and takes every record."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 _PROGRAM = """#!{}
 import sys
-from rprun.linux import answering
-answering.OBJECT = "/nowhere"
+from rprun.linux import answering, usual
+answering.OBJECT = usual.OBJECT = "/nowhere"
 from rprun.__main__ import main
 sys.exit(main())
 """

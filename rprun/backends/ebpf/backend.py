@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rprun.observe.emitter import Emitter
 
 # Seconds for which records may gather before they are read: to be woken for each would cost more than to read it.
-_GATHER = 0.02
+_GATHER = 0.05
 _MANY = 1024
 _ONCE = select.EPOLLIN | select.EPOLLONESHOT
 

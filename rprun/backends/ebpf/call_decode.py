@@ -22,6 +22,8 @@ from rprun.observe.kinds import ObserverEventKind, category_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rprun.backends.ebpf.open_files import Opened, OpenFiles
     from rprun.backends.seccomp.decode import Event, Fields
 
@@ -43,15 +45,18 @@ _OF_ONE_SOCKET = (_K.NET_CONNECT, _K.NET_BIND, _K.NET_LISTEN, _K.NET_ACCEPT)
 class CallDecoder:
     """Decodes the records of one run."""
 
-    __slots__ = ("_files", "_opened", "_with_rings")
+    __slots__ = ("_files", "_opened", "_teach", "_with_rings")
 
-    def __init__(self, files: OpenFiles) -> None:
+    def __init__(
+        self, files: OpenFiles, teach: Callable[[bytes, SharedFields, SharedFields | None], None] | None = None
+    ) -> None:
         """Begin.
 
         Args:
             files: what is kept of what they open.
+            teach: called with what has been opened before, and the fields of that and of its close if it has one.
         """
-        self._files = files
+        self._files, self._teach = files, teach
         self._with_rings: set[int] = set()
         # The fields of what has been opened, and of its close if it has been: programs open the same files over and
         # over.
@@ -81,6 +86,12 @@ class CallDecoder:
                     self._opened.clear()
                 both = SharedFields(found), closed_fields(found["path"]) if result >= 0 else None
                 self._opened[what] = both
+                # What fails once often does not come again.
+                is_due = result >= 0
+            else:
+                is_due = True
+            if is_due and self._teach is not None:
+                self._teach(what, *both)
             fields, closed = both
             if closed is not None:
                 self._files.opened(tgid, pid, result, closed, time_ns)

@@ -93,9 +93,7 @@ class OpenFiles:
 
     def opened(self, process: int, pid: int, descriptor: int, opened: Opened, at_ns: int) -> None:
         """A process has opened something, or a descriptor of it has been found: by a record with this time."""
-        known = self._processes.get(process)
-        if known is None:
-            known = self._processes[process] = _Process(pid)
+        known = self._process(process, pid)
         if descriptor in known.open:
             known.put_aside(descriptor, known.open[descriptor])
         known.open[descriptor] = opened, at_ns, at_ns
@@ -114,10 +112,8 @@ class OpenFiles:
 
     def closed(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CLOSED record, of which the offset is what its time lacks of that since the epoch."""
-        process, pid, time_ns, descriptor, sent, received, category, since_ns = _parts_of(data)
-        known = self._processes.get(process)
-        if known is None:
-            known = self._processes[process] = _Process(pid)
+        process, pid, time_ns, descriptor, sent, received, category, since_ns = parts_of_closed(data)
+        known = self._process(process, pid)
         if since_ns == known.over.get(descriptor):
             return []
         known.over[descriptor] = since_ns
@@ -136,7 +132,7 @@ class OpenFiles:
         known = self._processes.pop(process, None)
         if known is None:
             return []
-        for descriptor, opened in known.open.items():
+        for descriptor, opened in sorted(known.open.items(), key=_since):
             value = self._look_up(layout.KEY.pack(process, descriptor))
             if value is not None:
                 _, *counted, since_ns = layout.VALUE.unpack(value)
@@ -144,6 +140,13 @@ class OpenFiles:
                     events += _events(opened, known.pid, time_ns, (*counted, since_ns))
         self._over += [layout.KEY.pack(process, descriptor) for descriptor in known.open.keys() | known.over.keys()]
         return events
+
+    def _process(self, process: int, pid: int) -> _Process:
+        """Return what is known of a process, from now on if nothing was."""
+        known = self._processes.get(process)
+        if known is None:
+            known = self._processes[process] = _Process(pid)
+        return known
 
     def forget_ended(self) -> None:
         """Have nothing kept any more of processes that have ended; to be called now and then, as it takes a while."""
@@ -153,7 +156,7 @@ class OpenFiles:
 
     def left_open(self, time_ns: int) -> list[Event]:
         """Return what has been written to files that are open still, once nothing is counted any more."""
-        ended = [event for process in list(self._processes) for event in self.ended(process, time_ns)]
+        ended = [event for process in sorted(self._processes) for event in self.ended(process, time_ns)]
         return [event for event in ended if event[0] is _K.FILE_WRITE]
 
 
@@ -163,8 +166,12 @@ def peer_of(fields: Fields) -> Fields:
     return {name: fields[name] for name in names}
 
 
-_parts_of = struct.Struct("=8x2IQ5Q").unpack_from  # Of a CLOSED record: tgid, pid, time, and `layout.CLOSED`.
+parts_of_closed = struct.Struct("=8x2IQ5Q").unpack_from  # Of a CLOSED record: tgid, pid, time, and `layout.CLOSED`.
 _FILE_CLOSE = _K.FILE_CLOSE
+
+
+def _since(item: tuple[int, _Known]) -> int:
+    return item[1][2]
 
 
 def _events(known: _Known | None, pid: int, time_ns: int, counted: tuple[int, ...]) -> list[Event]:

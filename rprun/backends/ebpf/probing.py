@@ -16,6 +16,7 @@ from select import POLLIN, poll
 from rprun.backends.interface import REMEDY
 from rprun.interpreter import start_child
 from rprun.linux import bpf, token
+from rprun.observe.batch import singly
 from rprun.observe.categories import CapabilitySupport, EventCategory
 from rprun.observe.kinds import ObserverEventKind
 
@@ -70,7 +71,7 @@ def try_out(session: Session, categories: Collection[EventCategory]) -> None:
     taken = -1
     while taken and poller.poll(_PATIENCE if taken < 0 else 0):
         events, taken = session.take(64)
-        seen |= {(kind, fields.get("result", fields.get("exit_code"))) for kind, _, _, fields in events}
+        seen |= {(kind, fields.get("result", fields.get("exit_code"))) for kind, _, _, fields in singly(events)}
     if any(_PROOFS[category] not in seen for category in categories if category in _PROOFS):
         raise RuntimeError("the programs did not see what a child did")
     session.restart()

@@ -20,6 +20,7 @@ from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.loading import Loading, MakingMaps
 from rprun.backends.ebpf.open_files import OpenFiles
 from rprun.backends.ebpf.process_decode import ProcessDecoder
+from rprun.backends.ebpf.usual_files import UsualFiles
 from rprun.linux import token
 from rprun.linux.timer import since_epoch
 from rprun.observe.categories import EventCategory
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from rprun.backends.seccomp.decode import Event
+    from rprun.observe.batch import Batch
 
 LOST = {
     EventCategory.PROCESS: Lost.PROCESS,
@@ -37,7 +39,7 @@ LOST = {
 }
 """The counter of each category."""
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
-_CALL, _FOUND, _CLOSED, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.EXIT))
+_CALL, _FOUND, _CLOSED, _FORK, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.FORK, Kind.EXIT))
 
 
 class Session:
@@ -127,8 +129,16 @@ class Session:
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
-        self._files = OpenFiles(self._maps.descriptors.lookup, self._maps.descriptors.delete_all)
-        self._processes, self._calls = ProcessDecoder(), CallDecoder(self._files)
+        look_up, forget = self._maps.descriptors.lookup, self._maps.descriptors.delete_all
+        self._files: OpenFiles
+        self._usual: UsualFiles | None = None
+        try:
+            self._files = self._usual = UsualFiles(look_up, forget, self._maps.ring)
+        except OSError:
+            # There is no machine code here.
+            self._files = OpenFiles(look_up, forget)
+        self._processes = ProcessDecoder()
+        self._calls = CallDecoder(self._files, None if self._usual is None else self._usual.teach)
 
     def fileno(self) -> int:
         """Return the ring's descriptor, readable while there are records; not to be waited for edge-triggered."""
@@ -138,11 +148,38 @@ class Session:
         """The first process has told the token, or will not. A second call does nothing."""
         self._announcement.close()
 
-    def take(self, limit: int) -> tuple[list[Event], int]:
+    def take(self, limit: int) -> tuple[list[Event | Batch], int]:
         """Return the events of the oldest records, of so many at most, and how many records those were."""
-        events: list[Event] = []
+        events: list[Event | Batch] = []
         offset = since_epoch()
-        records = self._maps.ring.take(limit)
+        if self._usual is None:
+            records = self._maps.ring.take(limit)
+            self._decode(records, offset, events)
+            taken = len(records)
+        else:
+            taken = self._take_usual(self._usual, limit, offset, events)
+        self._files.forget_ended()
+        return events, taken
+
+    def _take_usual(self, usual: UsualFiles, limit: int, offset: int, events: list[Event | Batch]) -> int:
+        """Have the usual records taken by machine code, and decode what is between them."""
+        left = limit
+        while left:
+            batch, taken = usual.take(left, offset)
+            left -= taken
+            if batch is not None:
+                events.append(batch)
+            if usual.is_left_with_one and left:
+                records = self._maps.ring.take(1)
+                self._decode(records, offset, events)
+                taken += len(records)
+                left -= len(records)
+            if not taken:
+                break
+        return limit - left
+
+    def _decode(self, records: list[bytes], offset: int, events: list[Event | Batch]) -> None:
+        """Add the events of records."""
         decode, closed = self._calls.decode, self._calls.closed
         for record in records:
             kind = record[layout.KIND_AT]  # Both machines are little-endian.
@@ -156,10 +193,10 @@ class Session:
                 found = self._processes.decode(record, offset)
                 if self._tells_processes:
                     events += found
-                if kind == _EXIT:
+                if kind == _FORK and self._usual is not None:
+                    self._usual.forked(record)
+                elif kind == _EXIT:
                     events += self._calls.ended(record, offset)
-        self._files.forget_ended()
-        return events, len(records)
 
     def newly_lost(self) -> dict[EventCategory, int]:
         """Return how many records of each of its categories found no room since the last call; no zeros."""

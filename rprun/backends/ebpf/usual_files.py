@@ -1,0 +1,202 @@
+"""What processes have open, where machine code takes the usual records: what it knows, and who knows what.
+
+Of each descriptor of a process either the machine code knows or `OpenFiles`. A record that the code leaves is about a
+descriptor that it knows nothing of from then on, until that is closed with nothing left to tell: then it is the code's
+again. A process is introduced to the code by the first record of it that comes here.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+from rprun.backends.ebpf import layout
+from rprun.backends.ebpf.open_files import OpenFiles, parts_of_closed
+from rprun.linux import usual
+from rprun.observe.batch import Batch
+from rprun.observe.categories import EventCategory
+from rprun.observe.events import shared_beginning, shared_end
+from rprun.observe.kinds import ObserverEventKind
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from rprun.backends.ebpf.open_files import Opened, _Process
+    from rprun.backends.seccomp.decode import Event, Fields
+    from rprun.linux.bpf_ring import RingBuffer
+    from rprun.observe.fields import SharedFields
+
+    # What an open says, and its close if it has one.
+    Taught = tuple[SharedFields, SharedFields | None]
+
+_OPEN, _CLOSE = _KINDS = (ObserverEventKind.FILE_OPEN, ObserverEventKind.FILE_CLOSE)
+# What has been taught, or found not to be fit for it, before all begins anew.
+_MOST = 2048
+
+
+class UsualBatch(Batch):
+    """Events of records that the machine code has taken."""
+
+    __slots__ = ("_code", "_entries", "_taught")
+
+    def __init__(self, code: usual.Usual, taught: list[Taught], entries: bytes) -> None:
+        super().__init__(EventCategory.FILE)
+        self._code, self._taught, self._entries = code, taught, entries
+
+    def __len__(self) -> int:
+        return len(self._entries) // usual.ENTRY.size
+
+    def events(self) -> list[Event]:
+        """Gives what `Emitter.emit_all` takes of each."""
+        found: list[Event] = []
+        for at_ns, pid, text in usual.ENTRY.iter_unpack(self._entries):
+            fields = self._taught[text >> 1][text & 1]
+            assert fields is not None
+            found.append((_KINDS[text & 1], pid, at_ns, fields))
+        return found
+
+    def lines(self) -> bytes:
+        """Gives them with newlines between them."""
+        return self._code.write(self._entries, self.first)
+
+
+class UsualFiles(OpenFiles):
+    """Takes the usual records, and knows of what the others are about."""
+
+    __slots__ = ("_code", "_indexes", "_ring", "_seen", "_taught")
+
+    def __init__(
+        self,
+        look_up: Callable[[bytes], bytes | None],
+        forget: Callable[[Sequence[bytes]], None],
+        ring: RingBuffer,
+    ) -> None:
+        """Know of nothing yet.
+
+        Args:
+            look_up: as for `OpenFiles`.
+            forget: the same.
+            ring: where the records are.
+
+        Raises:
+            OSError: there is no machine code here.
+        """
+        super().__init__(look_up, forget)
+        self._ring = ring
+        self._begin()
+
+    def _begin(self) -> None:
+        self._code = usual.Usual(self._ring, *map(shared_beginning, _KINDS))
+        self._taught: list[Taught] = []
+        self._seen: set[bytes] = set()
+        # By the id of what a close says, which is kept in `_taught`.
+        self._indexes: dict[int, int] = {}
+
+    @property
+    def is_left_with_one(self) -> bool:
+        """Whether the oldest record now is one for the caller."""
+        return self._code.outside
+
+    def take(self, limit: int, offset: int) -> tuple[Batch | None, int]:
+        """Take the oldest records up to the first unusual one; return their events, and how many records they were."""
+        entries, taken = self._code.take(limit, offset)
+        return UsualBatch(self._code, self._taught, entries) if entries else None, taken
+
+    def teach(self, what: bytes, opened: SharedFields, closed: SharedFields | None) -> None:
+        """Have records of opens that end with `what` be usual ones, if they are fit for it."""
+        if what in self._seen:
+            return
+        if len(self._seen) >= _MOST:
+            self._begin_anew()
+        self._seen.add(what)
+        end = shared_end(_OPEN, opened)
+        end_of_close = b"" if closed is None else shared_end(_CLOSE, closed)
+        if end is None or end_of_close is None or max(map(len, (what, end, end_of_close))) > usual.LONGEST:
+            return
+        index = self._code.learn(what, end, end_of_close)
+        if index < 0:
+            self._begin_anew()
+            return
+        self._taught.append((opened, closed))
+        self._indexes[id(closed)] = index
+
+    def forked(self, record: bytes) -> None:
+        """Introduce a process, by the record of the fork that has made it."""
+        _, _, process, pid, _ = layout.HEADER.unpack_from(record)
+        self._process(process, pid)
+
+    def opened(self, process: int, pid: int, descriptor: int, opened: Opened, at_ns: int) -> None:
+        """As `OpenFiles`."""
+        known = self._process(process, pid)
+        self._take_over(known, process, descriptor)
+        super().opened(process, pid, descriptor, opened, at_ns)
+        index = self._indexes.get(id(opened))
+        if index is not None and not known.before.get(descriptor):
+            self._give_back(known, process, descriptor, at_ns, index)
+
+    def used(
+        self, process: int, pid: int, descriptor: int, kind: ObserverEventKind, fields: Fields, at_ns: int
+    ) -> None:
+        """As `OpenFiles`."""
+        self._take_over(self._process(process, pid), process, descriptor)
+        super().used(process, pid, descriptor, kind, fields, at_ns)
+
+    def closed(self, data: bytes, offset: int) -> list[Event]:
+        """As `OpenFiles`."""
+        process, pid, _, descriptor, *_ = parts_of_closed(data)
+        known = self._process(process, pid)
+        self._take_over(known, process, descriptor)
+        events = super().closed(data, offset)
+        if descriptor not in known.open and not known.before.get(descriptor):
+            self._give_back(known, process, descriptor, 0, 0)
+        return events
+
+    def ended(self, process: int, time_ns: int) -> list[Event]:
+        """As `OpenFiles`."""
+        known = self._processes.get(process)
+        if known is not None:
+            self._take_all(known, process)
+        return super().ended(process, time_ns)
+
+    def _process(self, process: int, pid: int) -> _Process:
+        known = self._processes.get(process)
+        if known is None:
+            known = super()._process(process, pid)
+            self._code.introduce(process)
+        return known
+
+    def _give_back(self, known: _Process, process: int, descriptor: int, since: int, what: int) -> None:
+        """Have the code know of a descriptor again, that is open since then, if not 0, and nothing of it here."""
+        if self._code.give_back(process, descriptor, since, known.over.get(descriptor, 0), what):
+            known.open.pop(descriptor, None)
+            known.over.pop(descriptor, None)
+
+    def _take_over(self, known: _Process, process: int, descriptor: int) -> None:
+        """Know from now on what the code has known of a descriptor."""
+        found = self._code.take_over(process, descriptor)
+        if found is not None:
+            self._note(known, descriptor, *found)
+
+    def _take_all(self, known: _Process, process: int) -> None:
+        """The same of all descriptors of a process, which the code is to forget."""
+        for descriptor, *found in self._code.leave(process):
+            self._note(known, descriptor, *found)
+
+    def _note(self, known: _Process, descriptor: int, since: int, over: int, what: int) -> None:
+        if over:
+            known.over[descriptor] = over
+        closed = self._taught[what][1] if since else None
+        if closed is not None:
+            known.open[descriptor] = closed, since, since
+
+    def _begin_anew(self) -> None:
+        """Have the code forget all that it has been taught: there are too many files for it."""
+        for process, known in self._processes.items():
+            self._take_all(known, process)
+        self._begin()
+        for process, known in self._processes.items():
+            self._code.introduce(process)
+            for descriptor in (*known.open, *known.over):
+                self._code.take_over(process, descriptor)

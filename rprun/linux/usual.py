@@ -1,0 +1,227 @@
+"""Taking the usual records of opens and closes from the ring, and writing their lines, by machine code: `usual.c`.
+
+It is an object without dependencies, made for x86_64, as that of `rprun.linux.answering`; where it cannot be loaded,
+its caller does without.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import ctypes
+import mmap
+import os
+import struct
+from errno import ENOEXEC
+
+from rprun.linux import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rprun.linux.bpf_ring import RingBuffer
+
+OBJECT = os.path.join(os.path.dirname(__file__), f"usual_{os.uname().machine}.so")
+"""Where the machine code for this machine is, if there is any."""
+
+MOST_ENTRIES = 512
+"""Records that are taken at once."""
+LONGEST = 2048
+"""Bytes: what a record is about and what its lines end with are known up to this length."""
+ENTRY = struct.Struct("=QII")
+"""Of what was taken: time in nanoseconds since the epoch, pid, and twice the index of what it is about, and 1 if that
+is closed."""
+# struct context of usual.c; each is 8 bytes.
+_FIELDS = (
+    *("consumer", "producer", "data", "mask", "whats", "slots", "arena", "processes", "finders"),
+    *("open_head", "close_head", "open_head_size", "close_head_size"),
+    *("known", "used", "offset", "entries", "room", "made", "limit", "taken"),
+)
+_OFFSET, _MADE, _LIMIT, _TAKEN = map(_FIELDS.index, ("offset", "made", "limit", "taken"))
+_WHATS, _SLOTS, _ARENA, _PROCESSES, _FINDERS, _DESCRIPTORS, _BITS = 2048, 8192, 1 << 20, 128, 4096, 256, 64
+_WHAT_SIZE = 32
+# In words of 8 bytes: tgid, bits of mine and theirs, and since, over and what of each descriptor.
+_MINE, _THEIRS, _FIRST, _STEP = 1, 1 + _DESCRIPTORS // _BITS, 1 + 2 * _DESCRIPTORS // _BITS, 3
+_PROCESS = _FIRST + _STEP * _DESCRIPTORS
+# Beside head and end: seq, pid, timestamp_ms, what is between them, and what is written over.
+_LINE = 128
+
+
+class Usual:
+    """The machine code, and what it knows. A process is its tgid, as in records.
+
+    Attributes:
+        outside: it has left the next record to its caller.
+    """
+
+    def __init__(self, ring: RingBuffer, open_head: bytes, close_head: bytes) -> None:
+        """Load it.
+
+        Args:
+            ring: what is taken from; it must stay open.
+            open_head: of the line of an open, what is between its number and the process.
+            close_head: the same of a close.
+
+        Raises:
+            OSError: there is none for this machine, or it cannot be loaded here.
+        """
+        if syscalls.native() != syscalls.X86_64:
+            raise OSError(ENOEXEC, os.strerror(ENOEXEC), OBJECT)
+        # Nothing in it waits, so nobody need be let in meanwhile.
+        code = ctypes.PyDLL(OBJECT)
+        # long take(struct context *);
+        self._take = code.take
+        self._take.argtypes = (ctypes.c_void_p,)
+        # long learn(struct context *, const char *, word, const char *, word, const char *, word);
+        self._learn = code.learn
+        self._learn.argtypes = (ctypes.c_void_p, *(ctypes.c_char_p, ctypes.c_size_t) * 3)
+        # long write(const struct context *, const struct entry *, word, word, char *);
+        self._write = code.write
+        self._write.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
+        for function in (self._take, self._learn, self._write):
+            function.restype = ctypes.c_long
+        sizes = {
+            "whats": _WHAT_SIZE * _WHATS,
+            "slots": 2 * _SLOTS,
+            "arena": _ARENA,
+            "finders": _FINDERS,
+            "entries": ENTRY.size * MOST_ENTRIES,
+            "processes": 8 * _PROCESS * _PROCESSES,
+        }
+        sizes["lines"] = MOST_ENTRIES * (LONGEST + len(open_head) + len(close_head) + _LINE)
+        # Not by ctypes, which would fill it with zeros before any of it is needed.
+        memory = mmap.mmap(-1, sum(sizes.values()), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self._keeper = (ctypes.c_char * len(memory)).from_buffer(memory)
+        view, begin = memoryview(memory), ctypes.addressof(self._keeper)
+        views: dict[str, memoryview] = {}
+        places: dict[str, int] = {}
+        for name, size in sizes.items():
+            places[name] = begin
+            views[name], view = view[:size], view[size:]
+            begin += size
+        self._heads = [ctypes.create_string_buffer(head, len(head) + 8) for head in (open_head, close_head)]
+        consumer, producer, data, mask = ring.addresses()
+        values = {
+            "consumer": consumer,
+            "producer": producer,
+            "data": data,
+            "mask": mask,
+            "open_head": ctypes.addressof(self._heads[0]),
+            "close_head": ctypes.addressof(self._heads[1]),
+            "open_head_size": len(open_head),
+            "close_head_size": len(close_head),
+            "room": MOST_ENTRIES,
+            **places,
+        }
+        context = ctypes.create_string_buffer(8 * len(_FIELDS))
+        self._context = memoryview(context).cast("B").cast("q")
+        for index, name in enumerate(_FIELDS):
+            self._context[index] = values.get(name, 0)
+        self._address = ctypes.addressof(context)
+        self._entries, self._finders, self._lines = (views[name] for name in ("entries", "finders", "lines"))
+        self._processes = views["processes"].cast("Q")
+        self._free = list(reversed(range(_PROCESSES)))
+        self._into = places["lines"]
+        self.outside = False
+
+    def take(self, limit: int, offset: int) -> tuple[bytes, int]:
+        """Take the oldest records, up to the first that is not for this; `outside` tells whether one is there.
+
+        Args:
+            limit: how many at most.
+            offset: what their time lacks of that since the epoch, in nanoseconds.
+
+        Returns:
+            An `ENTRY` of each of which there is something to tell, and how many records those were.
+        """
+        context = self._context
+        context[_LIMIT], context[_OFFSET] = limit, offset
+        self.outside = self._take(self._address) != 0
+        made = context[_MADE]
+        return bytes(self._entries[: ENTRY.size * made]) if made else b"", context[_TAKEN]
+
+    def learn(self, key: bytes, opened: bytes, closed: bytes) -> int:
+        """Have records told of from now on that end with this key; return the index, -1 where there is no room left.
+
+        Args:
+            key: not longer than `LONGEST`; nor are the others.
+            opened: what the line of an open ends with.
+            closed: the same of the close of what it has opened; empty if it has opened nothing.
+        """
+        index: int = self._learn(self._address, key, len(key), opened, len(opened), closed, len(closed))
+        return index
+
+    def write(self, entries: bytes, number: int) -> bytes:
+        """Return the lines of entries, of which the first has this number, with newlines between them."""
+        count = len(entries) // ENTRY.size
+        size = self._write(self._address, entries, count, number, self._into)
+        return bytes(self._lines[: size - 1])
+
+    def introduce(self, process: int) -> None:
+        """Have the descriptors of a process known here from now on, of which nothing is known yet, if there is room."""
+        place = process % _FINDERS
+        if self._free and not self._finders[place]:
+            index = self._free.pop()
+            self._finders[place] = index + 1
+            self._processes[index * _PROCESS] = process
+
+    def take_over(self, process: int, descriptor: int) -> tuple[int, int, int] | None:
+        """Return what is known here of a descriptor, and know nothing of it any more.
+
+        Returns:
+            By the clock of records since when it is open, 0 if it is not; since when the one was that was closed last,
+            0 if none was; and the index of what is open. None if nothing was known.
+        """
+        at = self._find(process)
+        if at < 0 or descriptor >= _DESCRIPTORS:
+            return None
+        words, bit, word = self._processes, 1 << descriptor % _BITS, at + descriptor // _BITS
+        words[word + _THEIRS] |= bit
+        if not words[word + _MINE] & bit:
+            return None
+        words[word + _MINE] &= ~bit
+        return self._forget(at, descriptor)
+
+    def give_back(self, process: int, descriptor: int, since: int, over: int, what: int) -> bool:
+        """Have a descriptor known here again by what `take_over` has returned; tell whether it is."""
+        at = self._find(process)
+        if at < 0 or descriptor >= _DESCRIPTORS or not (since or over):
+            return False
+        words, bit, word = self._processes, 1 << descriptor % _BITS, at + descriptor // _BITS
+        words[word + _MINE] |= bit
+        words[word + _THEIRS] &= ~bit
+        first = at + _FIRST + _STEP * descriptor
+        words[first], words[first + 1], words[first + 2] = since, over, what
+        return True
+
+    def leave(self, process: int) -> Iterator[tuple[int, int, int, int]]:
+        """Give each descriptor of a process that is known here, with what `take_over` returns; forget the process."""
+        at = self._find(process)
+        if at < 0:
+            return
+        words = self._processes
+        mine = [words[word] for word in range(at + _MINE, at + _THEIRS)]
+        for word in range(at, at + _FIRST):
+            words[word] = 0
+        place = process % _FINDERS
+        self._free.append(self._finders[place] - 1)
+        self._finders[place] = 0
+        for base, bits in zip(range(0, _DESCRIPTORS, _BITS), mine, strict=True):
+            while bits:
+                descriptor = base + (bits & -bits).bit_length() - 1
+                bits &= bits - 1  # noqa: PLW2901 - the lowest one is done
+                yield descriptor, *self._forget(at, descriptor)
+
+    def _find(self, process: int) -> int:
+        """Return where a process is in the table; -1 if it is not there."""
+        at = (self._finders[process % _FINDERS] - 1) * _PROCESS
+        return at if at >= 0 and self._processes[at] == process else -1
+
+    def _forget(self, at: int, descriptor: int) -> tuple[int, int, int]:
+        words, first = self._processes, at + _FIRST + _STEP * descriptor
+        known = words[first], words[first + 1], words[first + 2]
+        words[first] = words[first + 1] = words[first + 2] = 0
+        return known
