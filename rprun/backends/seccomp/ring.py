@@ -170,6 +170,10 @@ class Ring:
         """Return the part of the page that the kernel writes requests to."""
         return memoryview(self.memory)[REQUEST_OFFSET:DATA_OFFSET]
 
+    def forget_request(self) -> None:
+        """Say that no request is in hand, in place of a writer that is no more."""
+        self.memory[REQUEST_OFFSET : REQUEST_OFFSET + 8] = bytes(8)
+
     def close(self) -> None:
         """Unmap it here."""
         self._words.release()

@@ -203,10 +203,9 @@ class Watch:
             self._epoll.modify(self._others, select.EPOLLIN if on else 0)
 
     def _deliver_records(self, limit: int) -> int:
-        if self._backlog:
-            records, self._backlog = self._backlog[:limit], self._backlog[limit:]
-        else:
-            records = self._ring.take(limit)
+        # Of the ring too, should the backlog end here: whoever has ended may have been answered by the next one.
+        records, self._backlog = self._backlog[:limit], self._backlog[limit:]
+        records += self._ring.take(limit - len(records))
         emit_all = self._emitter.emit_all
         events: list[Event] = []
         # What is in hand has been told as much as what waits, should the supervisor be found gone in the midst of it.
@@ -281,19 +280,20 @@ class Watch:
         control.close()
         self._control = None
         spawn.reap(self._supervisor)
-        if self._listener >= 0 and seccomp.is_deserted(self._listener):
-            return
         self._keep_what_was_told()
-        # It was killed. The call that it had in hand is answered here: its caller waits for that.
         in_hand = self._in_hand()
         if in_hand and self._listener >= 0:
+            # It was killed. The call that it had in hand is answered here: its caller waits for that.
             try:
                 seccomp.respond_continue(self._listener, in_hand)
             except OSError:
-                # It had been answered.
+                # It had been answered, or its caller was killed too.
                 pass
             self._cut_short += 1
-        self._vacant = self._listener >= 0 or self._source.fileno() >= 0
+            # Ends wait for it no longer, also if there is no next supervisor who would take another one into its hand.
+            self._ring.forget_request()
+        is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
+        self._vacant = not is_deserted and (self._listener >= 0 or self._source.fileno() >= 0)
         self._fill_vacancy()
 
     def _keep_what_was_told(self) -> None:
