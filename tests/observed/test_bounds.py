@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from observing import REPEAT, compile_c, lost, observe, of_kind, options, python
-from running import run, start
+from observing import REPEAT, compile_c, lost, observe, of_kind, options, python, read_events
+from running import read_until, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +59,47 @@ def test_a_consumer_that_never_reads(tmp_path: Path) -> None:
 def _peak(pid: int) -> int:
     with open(f"/proc/{pid}/status", encoding="utf-8") as file:
         return int(dict(line.split(":", 1) for line in file)["VmHWM"].split()[0]) * 1024
+
+
+FULL = """
+import os, socket
+os.write(1, b"ready")
+os.read(0, 1)
+for turn in range(100_000):
+    os.close(os.open("/dev/null", 0))
+address = "127.0.0.1", 9
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    for turn in range(30):
+        sender.connect(address)
+for turn in range(3):
+    pid = os.fork() or os.execv("/bin/true", ["true"])
+    os.waitpid(pid, 0)
+os.write(1, b"done")
+"""
+
+
+def test_a_reader_that_stands_still(tmp_path: Path) -> None:
+    """What finds no room is counted, once for each category that it may have been of: none lacks more than it says."""
+    path = tmp_path / "events"
+    with start(*options(path), "--", *python(FULL), stdin=-1) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        read_until(process.stdout.fileno(), b"ready")
+        os.kill(process.pid, signal.SIGSTOP)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        read_until(process.stdout.fileno(), b"done", 60)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(60) == 0
+    events = read_events(path)
+    opened = len([event for event in of_kind(events, "file-open") if event["path"] == "/dev/null"])
+    assert opened < 100_000
+    missing = lost(events, "file")
+    assert missing == lost(events, "network")
+    assert opened + missing >= 100_000
+    assert len(of_kind(events, "net-connect")) + missing >= 30
+    for kind in ("exec", "descendant-started", "descendant-exited"):
+        assert len(of_kind(events, kind)) + lost(events, "process") >= 3
 
 
 @pytest.mark.parametrize("limit", [20, *range(22, 32), 40, 64])

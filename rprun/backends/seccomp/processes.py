@@ -114,7 +114,7 @@ class Processes:
                 self._ring.wake()
         else:
             # Nor will its end be told.
-            self._ring.lose()
+            self._ring.lose_end()
         return tid
 
     def _tell_without_pidfd(self, process: int) -> None:

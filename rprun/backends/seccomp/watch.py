@@ -223,8 +223,9 @@ class Watch:
         emit_all(events)
         self._in_delivery = []
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
-        if lost:
-            self._emit(_K.LOST, self._categories[0], count=lost)
+        # Each may have been of any of them.
+        for category in self._categories if lost else ():
+            self._emit(_K.LOST, category, count=lost)
         self._unwatched += self._ring.newly_lost_ends()
         if self._unwatched and EventCategory.PROCESS in self._categories:
             self._emit(_K.LOST, EventCategory.PROCESS, count=self._unwatched)

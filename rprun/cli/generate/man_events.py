@@ -370,9 +370,13 @@ or cannot be looked into, and comes once for each process and category.
 events had no room, or were seen and could not be told.
 .Ql ebpf
 counts each category for itself.
-Those of another backend are counted together: its
-.Ql category
-is one of those that this backend observes, and they may have been of any.
+.Ql seccomp-user-notify
+does not know of what category they would have been: so there is one record for each that it observes, with the same
+.Ql count ,
+and no category lacks more than its own records say.
+Ends of processes that it cannot hear of are counted as
+.Cm process
+alone.
 .El
 .Pp
 The JSON Schema of an event is
