@@ -131,6 +131,48 @@ def test_few_descriptors(limit: int, tmp_path: Path) -> None:
     assert ended + lost(events) >= 30
 
 
+CROWD = """
+import os, sys, threading
+os.close(os.open("/dev/null", 0))
+hold, let_go = os.pipe()
+told, tell = os.pipe()
+for _ in range(100):
+    if not os.fork():
+        os.close(let_go)
+        os.close(os.open("/dev/null", 0))
+        os.write(tell, b".")
+        os.read(hold, 1)
+        os.close(os.open("/dev/null", 0))
+        os._exit(0)
+    os.read(told, 1)
+def work():
+    for _ in range(20):
+        os.close(os.open("/dev/null", 0))
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+os.close(let_go)
+for _ in range(100): os.wait()
+print(os.getpid())
+"""
+
+
+def test_threads_without_a_descriptor_left(tmp_path: Path) -> None:
+    """A thread whose process cannot be found out is none of its own: what it did is lost, and no start told twice."""
+    path = tmp_path / "events"
+    result = run(
+        *options(path), "--", *python(CROWD), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    events = read_events(path)
+    started = [event["pid"] for event in of_kind(events, "descendant-started")]
+    assert (len(started), len(set(started))) == (100, 100)
+    opened = [event["pid"] for event in of_kind(events, "file-open") if event["path"] == "/dev/null"]
+    assert set(opened) <= {int(result.stdout), *started}
+    assert len(opened) + lost(events, "file") == 1 + 2 * 100 + 60
+    assert len(of_kind(events, "descendant-exited")) + lost(events, "process") >= 100
+
+
 def test_many_alive_at_once(tmp_path: Path) -> None:
     """200 processes at the same time; each has its own start and end."""
     program = "i=0; while [ $i -lt 200 ]; do cat </dev/null & i=$((i + 1)); done; wait; exit 4"

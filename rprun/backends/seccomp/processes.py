@@ -15,8 +15,8 @@ import os
 import select
 import socket
 import struct
-from errno import EMFILE
-from time import time_ns
+from errno import EMFILE, ESRCH
+from time import CLOCK_BOOTTIME, clock_gettime, time_ns
 
 from rprun.linux import pidfd, procfs
 
@@ -34,6 +34,8 @@ PROCESS_STARTED = struct.Struct("=iiq")
 
 # Pidfds that may wait in the socket, which has room for some 270, before rprun is woken to take them.
 _TOLD_AT_MOST = 64
+# Index in `procfs.stat`: when a process was started, in ticks since the system was (proc_pid_stat(5), field 22).
+_START_TIME = 19
 
 
 class Processes:
@@ -54,7 +56,7 @@ class Processes:
         self._pidfds: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._ended = select.epoll()
-        self._unwatched: set[int] = set()
+        self._unwatched: dict[int, int] = {}  # told of without a pidfd, and the time of the record
         self._told = 0
         self._filters = -1  # how many filters the first process of the tree is under
 
@@ -67,7 +69,11 @@ class Processes:
         return process in self._pidfds
 
     def of(self, tid: int) -> int:
-        """Return the process that a thread belongs to; a process that is new is told of first."""
+        """Return the process that a thread belongs to; a process that is new is told of first.
+
+        Raises:
+            OSError: that cannot be found out, as where no descriptor is left here (see ulimit -n).
+        """
         if tid in self._pidfds:
             return tid
         self.forget_ended()
@@ -91,12 +97,16 @@ class Processes:
             descriptor = pidfd.open_process(tid)
         except OSError as error:
             if error.errno == EMFILE:
+                # The kernel looks first whether it is the first thread of a process.
                 self._tell_without_pidfd(tid)
                 return tid
             process = _leader_of(tid)
             if process not in self._pidfds and process != tid:
                 self._identify(process)
             return process
+        if self._unwatched and self._is_told_already(tid):
+            self.watch(descriptor, tid)
+            return tid
         information = pidfd.info(descriptor)
         parent = information.ppid if information is not None else procfs.status(tid, "PPid")
         self.watch(descriptor, tid)
@@ -120,10 +130,15 @@ class Processes:
     def _tell_without_pidfd(self, process: int) -> None:
         """Tell of a process for which no descriptor is left here (see ulimit -n): how it ends is lost."""
         if process not in self._unwatched:
-            self._unwatched.add(process)
-            self._ring.lose()
-            if self._ring.put(PROCESS_STARTED.pack(process, -1, time_ns())):
+            now = self._unwatched[process] = time_ns()
+            self._ring.lose_end()
+            if self._ring.put(PROCESS_STARTED.pack(process, -1, now)):
                 self._ring.publish()
+
+    def _is_told_already(self, process: int) -> bool:
+        """Tell whether it was told of when no descriptor was left: it, and not another one of its number."""
+        told = self._unwatched.pop(process, 0)
+        return bool(told) and _has_lived_since(process, told)
 
     def watch(self, descriptor: int, process: int) -> None:
         """Know a process by its pidfd, which is closed here once it has ended."""
@@ -147,14 +162,47 @@ class Processes:
 
 
 def _leader_of(tid: int) -> int:
-    """Return the process of a thread; the thread itself where that cannot be found out."""
+    """Return the process of a thread that is not its first one; the thread itself where that has ended meanwhile.
+
+    Raises:
+        OSError: it cannot be found out. A thread must not be told of as a process.
+    """
+    leader = -1
     try:
         descriptor = pidfd.open_process(tid, thread=True)
-    except OSError:
-        leader = procfs.status(tid, "Tgid")
-        return leader if leader > 0 else tid
+    except OSError as error:
+        # Before Linux 6.9 there is none of a thread.
+        why = error
+    else:
+        try:
+            information = pidfd.info(descriptor)
+        finally:
+            os.close(descriptor)
+        if information is not None:
+            return information.tgid
+        # Before Linux 6.13 it tells nothing.
+        why = OSError(ESRCH, os.strerror(ESRCH))
+    leader = procfs.status(tid, "Tgid")
+    if leader <= 0 and _exists(tid):
+        raise why
+    return leader if leader > 0 else tid
+
+
+def _has_lived_since(process: int, time: int) -> bool:
+    """Tell whether a process was there already at a time in nanoseconds since the Unix epoch, as far as /proc tells."""
+    fields = procfs.stat(process)
+    if len(fields) <= _START_TIME:
+        return True
+    started = int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
+    return clock_gettime(CLOCK_BOOTTIME) - started >= (time_ns() - time) / 1e9
+
+
+def _exists(tid: int) -> bool:
+    """Tell whether there is a thread of this number; it takes no descriptor."""
     try:
-        information = pidfd.info(descriptor)
-    finally:
-        os.close(descriptor)
-    return information.tgid if information is not None else tid
+        os.kill(tid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
