@@ -183,6 +183,10 @@ A process that was reported as started has ended.
 is its exit status, or the negative number of the signal that ended it; null if it could not be known, as before Linux
 6.15, where its parent had not waited for it when the run ended, or by
 .Ql psutil-poll .
+Its time, by
+.Ql seccomp-user-notify ,
+is when that was heard of, as the kernel keeps none: at the next watched call that somebody makes, else as a rule within
+20 milliseconds, and not before the last event of the process.
 .El
 .Ss File
 Seen are the calls that open, make, remove, rename and link, and those that change size, mode and owner, also where they
