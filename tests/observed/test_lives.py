@@ -9,7 +9,7 @@ import subprocess
 from typing import TYPE_CHECKING, Self
 
 import pytest
-from observing import REPEAT, Events, lost, of_kind, options, python, read_events, supervisor_of
+from observing import REPEAT, Events, compile_c, lost, of_kind, options, python, read_events, supervisor_of
 from running import descendants_of, kill_quietly, read_until, run, start, wait_gone, wait_until
 
 if TYPE_CHECKING:
@@ -159,6 +159,48 @@ def test_the_supervisor_is_killed_while_rprun_stands_still(tmp_path: Path) -> No
         started = [event["pid"] for event in of_kind(events, "descendant-started")]
         assert (len(started), len(set(started))) == (600, 600)
         assert len(of_kind(events, "descendant-exited")) + lost(events, "process") >= 600
+
+
+KILLED = """
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    for (int each = 0; each < atoi(argv[1]); each++) {
+        int told[2], status;
+        char text;
+        if (pipe(told)) return 1;
+        pid_t pid = fork();
+        if (!pid) {
+            close(open("/dev/null", O_RDONLY));
+            if (write(told[1], ".", 1) != 1) return 1;
+            for (;;) close(open("/dev/null", O_RDONLY));
+        }
+        if (read(told[0], &text, 1) != 1) return 1;
+        usleep(each * 37 % 400);
+        kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        close(told[0]);
+        close(told[1]);
+    }
+    return 0;
+}
+"""
+
+
+def test_killed_in_a_call(tmp_path: Path) -> None:
+    """Whose call is in hand when it is killed is not taken for a new process."""
+    count = 800 * REPEAT
+    path = tmp_path / "events"
+    assert run(*options(path), "--", compile_c(tmp_path, KILLED, "-w"), str(count)).returncode == 0
+    events = read_events(path)
+    started = [event["pid"] for event in of_kind(events, "descendant-started")]
+    assert len(started) == len(set(started)) == count
+    ended = [(event["pid"], event["exit_code"]) for event in of_kind(events, "descendant-exited")]
+    assert sorted(ended) == sorted((pid, -signal.SIGKILL) for pid in started)
 
 
 TIMES = """

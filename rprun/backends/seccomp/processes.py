@@ -132,6 +132,10 @@ class Processes:
             if process not in self._pidfds and process != tid:
                 self._identify(process, now)
             return process
+        if pidfd.has_ended(descriptor):
+            # It was killed in its call, which nobody will answer. It may have been known, and forgotten just now.
+            os.close(descriptor)
+            return tid
         if self._unwatched and self._is_told_already(tid):
             self.watch(descriptor, tid)
             return tid
