@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Self
 
 import pytest
@@ -159,6 +160,47 @@ def test_the_supervisor_is_killed_while_rprun_stands_still(tmp_path: Path) -> No
         started = [event["pid"] for event in of_kind(events, "descendant-started")]
         assert (len(started), len(set(started))) == (600, 600)
         assert len(of_kind(events, "descendant-exited")) + lost(events, "process") >= 600
+
+
+UNREAPED = """
+import ctypes, os, sys, threading
+told, tell = os.pipe()
+if os.fork():
+    os.close(tell)
+    os.read(told, 1)
+    os._exit(0)
+def work():
+    os._exit(77)
+for i in range(20):
+    pid = os.fork()
+    if not pid:
+        os.close(os.open("/dev/null", 0))
+        if i == 7: os.abort()
+        if i == 8:
+            threading.Thread(target=work).start()
+            ctypes.CDLL(None).pthread_exit(None)
+        os._exit(i)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+os.close(1)
+os.close(2)
+os.write(tell, b".")
+os.close(tell)
+os.read(0, 1)
+"""
+
+
+def test_ends_that_nobody_has_waited_for(tmp_path: Path) -> None:
+    """How they ended is told all the same when the run ends."""
+    path = tmp_path / "events"
+    words = (*options(path), "--", sys.executable, "-S", "-c", UNREAPED)
+    with start(*words, stdin=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+        events = read_events(path)
+        assert process.stdin is not None
+        process.stdin.close()
+    statuses = [event["exit_code"] for event in of_kind(events, "descendant-exited")]
+    assert sorted(statuses) == sorted({*range(20), 77, -signal.SIGABRT} - {7, 8})
+    assert lost(events) == 0
 
 
 KILLED = """

@@ -23,7 +23,7 @@ import select
 from time import time_ns as now_ns
 
 from rprun.backends.seccomp.processes import PROCESS_ENDED, PROCESS_STARTED, has_lived_since
-from rprun.linux import pidfd
+from rprun.linux import pidfd, procfs
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -115,13 +115,14 @@ class Lives:
             process = pid, self._started[pid]
             self._heard[process] = min(at_ns, self._heard.get(process, at_ns))
 
-    def hear(self, descriptor: int, at_ns: int, *, was_reaped: bool) -> Process | None:
+    def hear(self, descriptor: int, at_ns: int, *, was_reaped: bool, otherwise: int | None = None) -> Process | None:
         """A pidfd says that its process has ended: read how.
 
         Args:
             descriptor: the pidfd, which is closed if that could be read or never will be.
             at_ns: when it said so, in nanoseconds since the Unix epoch.
             was_reaped: nobody will wait for the process any more.
+            otherwise: its wait status, should the pidfd not know it.
 
         Returns:
             The process, if its end can now be told; else None.
@@ -129,6 +130,8 @@ class Lives:
         process = self._by_pidfd[descriptor]
         self._heard.setdefault(process, at_ns)
         status = pidfd.exit_status(descriptor)
+        if status is None:
+            status = otherwise
         if status is None and not was_reaped:
             return None
         self._drop(descriptor)
@@ -179,14 +182,22 @@ class Lives:
         self.unheard += 1
         self._forget(process)
 
-    def end_those_that_have(self) -> None:
-        """Tell of the ends that nobody has reaped yet: they have ended all the same."""
+    def end_those_that_have(self, *, by_proc: bool) -> None:
+        """Tell of the ends that nobody has reaped yet: they have ended all the same.
+
+        Args:
+            by_proc: /proc tells how: of a process with threads the kernel has not always said so there, but does where
+                a pidfd tells it too.
+        """
         poller = select.poll()
         for descriptor in self._by_pidfd:
             poller.register(descriptor, select.POLLIN)
         now = now_ns()
-        for descriptor, _ in poller.poll(0):
-            self.hear(descriptor, now, was_reaped=True)
+        for descriptor, events in poller.poll(0):
+            # If it is reaped in between, what is read may be another one's; then the pidfd knows.
+            pid, _ = self._by_pidfd[descriptor]
+            status = procfs.exit_status(pid) if by_proc and not events & select.POLLHUP else None
+            self.hear(descriptor, now, was_reaped=True, otherwise=status)
         for process in list(self._codes):
             self.tell(process)
 

@@ -32,7 +32,7 @@ from rprun.backends.seccomp.lives import Lives
 from rprun.backends.seccomp.processes import PROCESS, PROCESS_ENDED, PROCESS_STARTED
 from rprun.backends.seccomp.record import unpack
 from rprun.backends.seccomp.ring import Ring
-from rprun.linux import seccomp
+from rprun.linux import procfs, seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
@@ -385,7 +385,7 @@ class Watch:
         self._ring.close_for_reading()
         while self.deliver(_MANY) or self._ring.has_records():
             pass
-        self._lives.end_those_that_have()
+        self._lives.end_those_that_have(by_proc=probing.found().exit_status and procfs.is_own())
         self._emit_unheard(self._ring.owed())
 
     def close(self) -> None:

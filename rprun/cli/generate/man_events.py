@@ -181,7 +181,7 @@ the interpreter is not.
 A process that was reported as started has ended.
 .Ql exit_code
 is its exit status, or the negative number of the signal that ended it; null if it could not be known, as before Linux
-6.15, where its parent had not waited for it when the run ended, or by
+6.15, of another user's process for which its parent had not waited when the run ended, or by
 .Ql psutil-poll .
 Its time, by
 .Ql seccomp-user-notify ,
