@@ -17,6 +17,7 @@ import sys
 assert sys.platform == "linux"
 
 import os
+import select
 import struct
 from errno import EINVAL, ENOTTY, ESRCH
 from fcntl import ioctl
@@ -96,6 +97,13 @@ def info(pidfd: int) -> Info | None:
     """
     fields = _get_info(pidfd, INFO_PID)
     return Info(*fields[2:5]) if fields is not None and fields[0] & INFO_PID else None
+
+
+def has_ended(pidfd: int) -> bool:
+    """Tell whether all threads of a process have ended, whether or not it has been reaped."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def exit_status(pidfd: int) -> int | None:

@@ -49,6 +49,26 @@ def stat(process: int) -> list[bytes]:
     return _behind_name(f"/proc/{process}/stat")
 
 
+def exit_status(process: int) -> int | None:
+    """Return the wait status of a process that has ended and not been reaped (proc_pid_stat(5), field 52).
+
+    None for any other, and where it takes more rights than this process has (PTRACE_MODE_READ, ptrace(2)): the kernel
+    writes 0 then, as it does into field 35, which is 1 for every zombie since Linux 5.16.
+    """
+    fields = stat(process)
+    if len(fields) <= 49 or fields[0] != b"Z" or fields[32] != b"1":
+        return None
+    return int(fields[49])
+
+
+def is_own() -> bool:
+    """Tell whether the numbers in /proc are those by which this process knows others (pid_namespaces(7))."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
 def descriptors(process: int) -> list[tuple[int, str]]:
     """Return the open descriptors of a process, each with what it leads to (proc_pid_fd(5)).
 

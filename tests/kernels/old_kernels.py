@@ -36,6 +36,7 @@ _CALLS = {
     "epoll_pwait2": (441, 441),
 }
 PR_SET_CHILD_SUBREAPER, TIOCGPTPEER = 36, 0x5441
+PIDFD_GET_INFO, PIDFD_THREAD = 0xC040FF0B, os.O_EXCL
 SECCOMP_SET_MODE_FILTER, SECCOMP_GET_NOTIF_SIZES = 1, 3
 
 _SINCE_5_9 = ("close_range", "faccessat2", "pidfd_getfd", "openat2", "epoll_pwait2")
@@ -64,11 +65,18 @@ KERNELS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, str, int, int], ...]]
 }
 """Calls that are unknown, and calls that are for a certain argument. A kernel is called by a version without them."""
 
+_SINCE_6_13 = ((errno.ENOTTY, "ioctl", 1, PIDFD_GET_INFO),)
+OF_THREADS: dict[str, tuple[tuple[str, ...], tuple[tuple[int, str, int, int], ...]]] = {
+    "6.12": ((), _SINCE_6_13),
+    "6.8": ((), (*_SINCE_6_13, (errno.EINVAL, "pidfd_open", 1, PIDFD_THREAD))),
+}
+"""The same of kernels that lack only what tells a thread's process."""
+
 
 def before(kernel: str) -> tuple[str, ...]:
     """Words before a command that is to find a kernel as it was then."""
     column = _MACHINES[os.uname().machine]
-    unknown, partly = KERNELS[kernel]
+    unknown, partly = (KERNELS | OF_THREADS)[kernel]
     refused = [f"{errno.ENOSYS}:{_CALLS[name][column]}" for name in unknown]
     refused += [f"{error}:{_CALLS[name][column]}:{index}:{value}" for error, name, index, value in partly]
     return sys.executable, "-I", "-S", str(Path(__file__).with_name("older.py")), ",".join(refused)

@@ -6,10 +6,11 @@ import hashlib
 import json
 import random
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from old_kernels import KERNELS, assert_no_other_copy, before, run_on
+from old_kernels import KERNELS, OF_THREADS, assert_no_other_copy, before, run_on
 from running import TRANSPORTS, is_running, kill_quietly, transport_id, wait_gone
 
 if TYPE_CHECKING:
@@ -130,3 +131,35 @@ def test_everything_observed(kernel: str, tmp_path: Path) -> None:
     assert ["sh", "-c", script] in [event.get("argv") for event in seen]
     assert str(events) in [event.get("path") for event in seen]
     assert (seen[0]["kind"], seen[-1]["exit_code"]) == ("started", 3)
+
+
+THREADS = """
+import ctypes, os, socket, threading
+tcp, shared = socket.socket(), socket.socket(type=socket.SOCK_DGRAM)
+def work(owns):
+    os.close(os.open("/dev/null", os.O_RDONLY))
+    if owns:
+        assert ctypes.CDLL(None).unshare(0x400) == 0
+        os.dup2(shared.fileno(), tcp.fileno())
+    used = socket.socket(fileno=tcp.fileno() if owns else shared.fileno())
+    used.connect(("127.0.0.1", 9))
+    used.detach()
+for owns in (False, True):
+    thread = threading.Thread(target=work, args=(owns,))
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("kernel", OF_THREADS)
+def test_threads(kernel: str, tmp_path: Path) -> None:
+    """No thread is told as a process; of a socket that may be another thread's, no protocol is told."""
+    events = tmp_path / "events"
+    backend = ",".join(f"{category}=seccomp-user-notify" for category in ("file", "network", "process"))
+    options = ("--observe", "all", "--backend", backend, "--json", "--events", str(events))
+    assert run_on(before(kernel), *options, "--", sys.executable, "-S", "-c", THREADS).returncode == 0
+    seen = [json.loads(line) for line in events.read_text().splitlines()]
+    assert {event["pid"] for event in seen} == {seen[0]["pid"]}
+    assert len([event for event in seen if event.get("path") == "/dev/null"]) == 2
+    protocols = [event["protocol"] for event in seen if event["kind"] == "net-connect"]
+    assert protocols == ["udp", "udp" if kernel == "6.12" else None]

@@ -191,3 +191,17 @@ def test_layout_is_the_headers(tmp_path: Path) -> None:
     at = [struct.calcsize("=" + part) for part in ("QQ", "QQI", "QQII", "QQ11I")]
     ours = [*at, pidfd.INFO_EXIT, pidfd.GET_INFO & 0xFF, pidfd.GET_INFO >> 8 & 0xFF]
     assert not words or [int(word) for word in words] == ours
+
+
+def test_it_tells_of_the_end() -> None:
+    """Whether or not the process has been reaped."""
+    hold, release = os.pipe()
+    pid = forked(lambda: (os.close(release), os.read(hold, 1)))
+    os.close(hold)
+    with opened(pid) as descriptor:
+        assert not pidfd.has_ended(descriptor)
+        os.close(release)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert pidfd.has_ended(descriptor)
+        assert exit_code(pid) == 0
+        assert pidfd.has_ended(descriptor)

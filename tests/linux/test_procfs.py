@@ -107,3 +107,23 @@ def test_one_that_is_gone(gone: int) -> None:
     assert procfs.session(gone) == procfs.status(gone, "PPid") == -1
     assert procfs.command_line(gone) is None
     assert procfs.link(gone, "cwd") is None
+
+
+def test_the_status_of_a_zombie(zombie: int, gone: int) -> None:
+    """It is told of who has ended and is still there, and of nobody else."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(9)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    try:
+        assert procfs.exit_status(pid) == 9 << 8
+        assert procfs.exit_status(zombie) == 0
+        assert procfs.exit_status(os.getpid()) is None
+        assert procfs.exit_status(gone) is None
+    finally:
+        os.waitpid(pid, 0)
+
+
+def test_numbers_are_those_of_this_namespace() -> None:
+    """As they are where /proc was mounted in it."""
+    assert procfs.is_own()

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -69,9 +70,12 @@ def paths(events: Events, kind: str, below: Path) -> list[str]:
     return [os.path.relpath(path, below) for path in found if path.startswith(f"{below}/")]
 
 
-def lost(events: Events) -> int:
-    """How many events are said to be lost."""
-    return sum(event["count"] for event in of_kind(events, "lost"))
+def lost(events: Events, category: str | None = None) -> int:
+    """How many events are said to be lost: of a category, or at most, as a loss is said of each that it may be of."""
+    counts: Counter[str] = Counter()
+    for event in of_kind(events, "lost"):
+        counts[event["category"]] += event["count"]
+    return counts[category] if category else max(counts.values(), default=0)
 
 
 def supervisor_of(rprun: int) -> int | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from observing import REPEAT, compile_c, lost, observe, of_kind, options, python
-from running import run, start
+from observing import REPEAT, compile_c, lost, observe, of_kind, options, python, read_events
+from running import read_until, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +61,47 @@ def _peak(pid: int) -> int:
         return int(dict(line.split(":", 1) for line in file)["VmHWM"].split()[0]) * 1024
 
 
+FULL = """
+import os, socket
+os.write(1, b"ready")
+os.read(0, 1)
+for turn in range(100_000):
+    os.close(os.open("/dev/null", 0))
+address = "127.0.0.1", 9
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    for turn in range(30):
+        sender.connect(address)
+for turn in range(3):
+    pid = os.fork() or os.execv("/bin/true", ["true"])
+    os.waitpid(pid, 0)
+os.write(1, b"done")
+"""
+
+
+def test_a_reader_that_stands_still(tmp_path: Path) -> None:
+    """What finds no room is counted, once for each category that it may have been of: none lacks more than it says."""
+    path = tmp_path / "events"
+    with start(*options(path), "--", *python(FULL), stdin=-1) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        read_until(process.stdout.fileno(), b"ready")
+        os.kill(process.pid, signal.SIGSTOP)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        read_until(process.stdout.fileno(), b"done", 60)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(60) == 0
+    events = read_events(path)
+    opened = len([event for event in of_kind(events, "file-open") if event["path"] == "/dev/null"])
+    assert opened < 100_000
+    missing = lost(events, "file")
+    assert missing == lost(events, "network")
+    assert opened + missing >= 100_000
+    assert len(of_kind(events, "net-connect")) + missing >= 30
+    for kind in ("exec", "descendant-started", "descendant-exited"):
+        assert len(of_kind(events, kind)) + lost(events, "process") >= 3
+
+
 @pytest.mark.parametrize("limit", [20, *range(22, 32), 40, 64])
 def test_few_descriptors(limit: int, tmp_path: Path) -> None:
     """With a low limit a sentence says what to raise, or the command runs, and what is not known is said or counted."""
@@ -87,6 +129,48 @@ def test_few_descriptors(limit: int, tmp_path: Path) -> None:
     assert len([event for event in of_kind(events, "exec") if event["argv"][0] == "sleep"]) == 30
     ended = len(of_kind(events, "descendant-exited"))
     assert ended + lost(events) >= 30
+
+
+CROWD = """
+import os, sys, threading
+os.close(os.open("/dev/null", 0))
+hold, let_go = os.pipe()
+told, tell = os.pipe()
+for _ in range(100):
+    if not os.fork():
+        os.close(let_go)
+        os.close(os.open("/dev/null", 0))
+        os.write(tell, b".")
+        os.read(hold, 1)
+        os.close(os.open("/dev/null", 0))
+        os._exit(0)
+    os.read(told, 1)
+def work():
+    for _ in range(20):
+        os.close(os.open("/dev/null", 0))
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+os.close(let_go)
+for _ in range(100): os.wait()
+print(os.getpid())
+"""
+
+
+def test_threads_without_a_descriptor_left(tmp_path: Path) -> None:
+    """A thread whose process cannot be found out is none of its own: what it did is lost, and no start told twice."""
+    path = tmp_path / "events"
+    result = run(
+        *options(path), "--", *python(CROWD), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    events = read_events(path)
+    started = [event["pid"] for event in of_kind(events, "descendant-started")]
+    assert (len(started), len(set(started))) == (100, 100)
+    opened = [event["pid"] for event in of_kind(events, "file-open") if event["path"] == "/dev/null"]
+    assert set(opened) <= {int(result.stdout), *started}
+    assert len(opened) + lost(events, "file") == 1 + 2 * 100 + 60
+    assert len(of_kind(events, "descendant-exited")) + lost(events, "process") >= 100
 
 
 def test_many_alive_at_once(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from running import is_running, kill_quietly, read_until, start, wait_gone, wait
 from rprun.backends.seccomp.ring import REQUEST_OFFSET
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("answered_by")
@@ -72,15 +73,7 @@ def test_with_a_call_in_hand(turn: int, tmp_path: Path) -> None:
     program = "import os\nfor i in range(20000): os.close(os.open('/dev/null', 0))\nos.write(1, b'done')"
     with start(*options(tmp_path / "events"), "--", *python(program)) as process:
         supervisor = wait_until(lambda: supervisor_of(process.pid))
-        in_hand, tries = 0, 0
-        while not in_hand and process.poll() is None:
-            tries += 1
-            time.sleep(0.001 * (tries % 7))
-            os.kill(supervisor, signal.SIGSTOP)
-            wait_until(lambda: _state(supervisor) == "T")
-            in_hand = _request_of(supervisor)
-            if not in_hand:
-                os.kill(supervisor, signal.SIGCONT)
+        in_hand = _stop_with_a_call_in_hand(supervisor, lambda: process.poll() is not None)
         os.kill(supervisor, signal.SIGKILL)
         output = process.communicate(timeout=20)[0]
     assert (output, process.returncode) == (b"done", 0)
@@ -89,6 +82,73 @@ def test_with_a_call_in_hand(turn: int, tmp_path: Path) -> None:
         assert lost(events) == 1
         opened = [event for event in of_kind(events, "file-open") if event["path"] == "/dev/null"]
         assert 19999 <= len(opened) <= 20000
+
+
+@pytest.mark.parametrize("turn", range(2 * REPEAT))
+def test_with_the_tree_gone_too(turn: int, tmp_path: Path) -> None:
+    """The call that it had in hand is counted as lost, also where nobody is left to be supervised."""
+    program = "import os\nos.write(1, b'%d\\n' % os.getpid())\nwhile True: os.close(os.open('/dev/null', 0))"
+    with start(*options(tmp_path / "events"), "--", *python(program)) as process:
+        supervisor = wait_until(lambda: supervisor_of(process.pid))
+        assert process.stdout is not None
+        command = int(read_until(process.stdout.fileno(), b"\n"))
+        _stop_with_a_call_in_hand(supervisor)
+        os.kill(command, signal.SIGKILL)
+        os.kill(supervisor, signal.SIGKILL)
+        assert process.wait(20) == -signal.SIGKILL
+    assert lost(read_events(tmp_path / "events")) == 1
+
+
+def _stop_with_a_call_in_hand(supervisor: int, is_over: Callable[[], object] = lambda: False) -> int:
+    """Stop a supervisor between a call and the next one; return the call's number, 0 if it is over."""
+    in_hand, tries = 0, 0
+    while not in_hand and not is_over():
+        tries += 1
+        time.sleep(0.001 * (tries % 7))
+        os.kill(supervisor, signal.SIGSTOP)
+        wait_until(lambda: _state(supervisor) == "T")
+        in_hand = _request_of(supervisor)
+        if not in_hand:
+            os.kill(supervisor, signal.SIGCONT)
+    return in_hand
+
+
+BACKLOG = """
+import os
+open("/dev/null")
+for turn in range(6000):
+    if turn == 3000:
+        os.write(1, b"many")
+    pid = os.fork() if turn % 3 == 0 else -1
+    if pid <= 0:
+        os.close(os.open("/dev/null", 0))
+        if not pid:
+            os._exit(3)
+    if pid > 0:
+        os.waitpid(pid, 0)
+"""
+
+
+def test_with_many_records_to_be_told(tmp_path: Path) -> None:
+    """What is left of it is told before what the next one notes, and no process has ended before its last call."""
+    with start(*options(tmp_path / "events"), "--", *python(BACKLOG)) as process:
+        assert process.stdout is not None
+        supervisor = wait_until(lambda: supervisor_of(process.pid))
+        os.kill(process.pid, signal.SIGSTOP)
+        read_until(process.stdout.fileno(), b"many")
+        os.kill(supervisor, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(30) == 0
+    ended: set[int] = set()
+    events = read_events(tmp_path / "events")
+    for event in events:
+        if event["kind"] == "descendant-started":
+            ended.discard(event["pid"])
+        assert event["pid"] not in ended, event
+        if event["kind"] == "descendant-exited":
+            ended.add(event["pid"])
+    started, exited = of_kind(events, "descendant-started"), of_kind(events, "descendant-exited")
+    assert 2000 - lost(events) <= len(exited) <= len(started) <= 2000
 
 
 def _state(pid: int) -> str:

@@ -37,6 +37,29 @@ def test_threads(tmp_path: Path) -> None:
     assert of_kind(events, "descendant-started", "descendant-exited", "lost") == []
 
 
+OWN_DESCRIPTORS = """
+import ctypes, os, socket, threading
+tcp = socket.socket()
+def work():
+    assert ctypes.CDLL(None).unshare(0x400) == 0 # CLONE_FILES
+    udp = socket.socket(type=socket.SOCK_DGRAM)
+    os.dup2(udp.fileno(), tcp.fileno())
+    used = socket.socket(fileno=tcp.fileno())
+    used.connect(("127.0.0.1", 9))
+    used.detach()
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+def test_a_thread_with_descriptors_of_its_own(tmp_path: Path) -> None:
+    """The socket that is looked at is the thread's, and not what its process has under that number."""
+    result, events = observe(tmp_path, *python(OWN_DESCRIPTORS))
+    assert result.returncode == 0, result
+    assert [event["protocol"] for event in of_kind(events, "net-connect")] == ["udp"]
+
+
 EXEC_IN_THREAD = """
 #include <pthread.h>
 #include <unistd.h>

@@ -95,7 +95,7 @@ class ProcConnector(Backend):
         self._epoll.register(self._timer.fd, select.EPOLLIN)
         if probing.seccomp_filter().works or len(categories) > 1:
             self._sight = _Sight(emitter)
-            self._filter = SeccompUserNotify()
+            self._filter = SeccompUserNotify(tells_lives=False)
             self._filter.prepare(launch, self._sight, categories)  # type: ignore[arg-type] # it only emits
 
     def while_starting(self) -> tuple[int, Callable[[], None]] | None:
@@ -318,7 +318,7 @@ class _Sight:
             elif kind in (_K.LOST, _K.UNOBSERVED):
                 # Its time is that of telling; what is behind it must not wait for that.
                 self._emitter.emit_all([event])
-            elif kind not in (_K.DESCENDANT_STARTED, _K.DESCENDANT_EXITED):
+            else:
                 self._held.append(event)
 
 

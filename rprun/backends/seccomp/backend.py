@@ -26,7 +26,13 @@ class SeccompUserNotify(Backend):
     name = "seccomp-user-notify"
     categories = (EventCategory.FILE, EventCategory.NETWORK, EventCategory.PROCESS)
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells_lives: bool = True) -> None:
+        """Do nothing yet.
+
+        Args:
+            tells_lives: whether starts and ends of processes are told too, where `process` is observed.
+        """
+        self._tells_lives = tells_lives
         self._watch: Watch | None = None
 
     def probe(self, category: EventCategory) -> Probe:
@@ -41,7 +47,7 @@ class SeccompUserNotify(Backend):
             RprunError: no more processes, descriptors or memory for it.
         """
         try:
-            self._watch = Watch(emitter, categories)
+            self._watch = Watch(emitter, categories, tells_lives=self._tells_lives)
         except OSError as error:
             what = " and ".join(categories)
             raise RprunError(f"cannot observe {what}: {error.strerror} (see ulimit -n and ulimit -u)") from error

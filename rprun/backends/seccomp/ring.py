@@ -28,6 +28,7 @@ _SIZE = DATA_OFFSET + DATA_SIZE
 REQUEST_OFFSET = 1024
 # Indexes of the shared words: positions count bytes ever written or read.
 _WRITTEN, _READ, _LOST, _ASLEEP, _CLOSED, _ENDS_LOST = range(6)
+_TELLS_LIVES, _OWED = 64, 65
 _ALIGN = 8
 _LENGTH_SIZE = 8
 # In place of a length: the rest of the ring up to its end is unused.
@@ -59,14 +60,19 @@ class Ring:
 
     # -- the writer's side
 
-    def put(self, record: bytes) -> bool:
-        """Place a record where `publish` will make it visible; False, and one more lost, where there is no room."""
+    def put(self, record: bytes, *, is_dispensable: bool = False) -> bool:
+        """Place a record where `publish` will make it visible; False where there is no room, and one more is lost.
+
+        Args:
+            record: what is to be read.
+            is_dispensable: it is not counted as lost if there is no room for it.
+        """
         length = len(record)
         size = _LENGTH_SIZE + (length + _ALIGN - 1 & -_ALIGN)
         end = self._placed + size
         start = self._placed % DATA_SIZE
         if end > self._free_to or start + size > DATA_SIZE:
-            start = self._make_room(start, size)
+            start = self._make_room(start, size, is_dispensable=is_dispensable)
             if start < 0:
                 return False
             end = self._placed + size
@@ -76,12 +82,12 @@ class Ring:
         self._placed = end
         return True
 
-    def _make_room(self, start: int, size: int) -> int:
+    def _make_room(self, start: int, size: int, *, is_dispensable: bool) -> int:
         """Look for room anew; return where it is, -1 where there is none."""
         skipped = DATA_SIZE - start if start + size > DATA_SIZE else 0
         self._free_to = self._words[_READ] + DATA_SIZE
         if self._placed + skipped + size > self._free_to:
-            self._words[_LOST] += 1
+            self._words[_LOST] += not is_dispensable
             return -1
         if skipped:
             self._lengths[start // _ALIGN] = _SKIP
@@ -112,6 +118,14 @@ class Ring:
     def lose_end(self) -> None:
         """Count a process whose end will not be heard of."""
         self._words[_ENDS_LOST] += 1
+
+    def owe(self, count: int) -> None:
+        """Say how many messages are still to be sent by another way, which had no room for them."""
+        self._words[_OWED] = count
+
+    def tells_lives(self) -> bool:
+        """Tell whether the starts and ends of processes are to be told."""
+        return bool(self._words[_TELLS_LIVES])
 
     def is_closed(self) -> bool:
         """Tell whether nobody will read any more."""
@@ -152,6 +166,14 @@ class Ring:
         found, self._ends_lost_before = lost - self._ends_lost_before, lost
         return found
 
+    def owed(self) -> int:
+        """Return how many messages had no room yet."""
+        return self._words[_OWED]
+
+    def want_lives(self) -> None:
+        """Say that the starts and ends of processes are to be told."""
+        self._words[_TELLS_LIVES] = 1
+
     def sleep(self, *, asleep: bool) -> None:
         """Say whether the reader wants to be woken."""
         self._words[_ASLEEP] = asleep
@@ -169,6 +191,10 @@ class Ring:
     def request(self) -> memoryview:
         """Return the part of the page that the kernel writes requests to."""
         return memoryview(self.memory)[REQUEST_OFFSET:DATA_OFFSET]
+
+    def forget_request(self) -> None:
+        """Say that no request is in hand, in place of a writer that is no more."""
+        self.memory[REQUEST_OFFSET : REQUEST_OFFSET + 8] = bytes(8)
 
     def close(self) -> None:
         """Unmap it here."""

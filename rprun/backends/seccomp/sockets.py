@@ -5,6 +5,8 @@ Some facts about that:
 - A call names a descriptor. What it is can only be asked of the socket itself, so it is duplicated into this process
   (pidfd_getfd(2)) for a moment: while the thread stands still, and closed before it goes on. Where that is refused, as
   in Docker's default profile, the kind of socket stays unknown.
+- A thread may have descriptors of its own (unshare(2), CLONE_FILES). Before Linux 6.9 only those of its process's first
+  thread can be duplicated: the same number may be another socket's there, which is then looked at and not told of.
 - i386 and x32 have 4-byte pointers and lengths in memory: struct msghdr has 28 bytes there instead of 56, an element of
   sendmmsg's vector 32 instead of 64 (include/linux/socket.h: struct user_msghdr, include/net/compat.h: compat_msghdr).
 - A connected socket's message names nobody. It has made its connect or accept before, and is no event.
@@ -19,6 +21,7 @@ assert sys.platform == "linux"
 import os
 import socket
 import struct
+from errno import EBADF, EINVAL
 
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.record import WHOLE, pack_captured
@@ -71,7 +74,7 @@ class Peers:
             addresses = [self._address(tid, arguments[call.vector], arguments[call.vector + 1])]
         if call.kind is ObserverEventKind.NET_SEND and not addresses:
             return pack_captured(())
-        marks, protocol, kind, own = _examine(tgid, arguments[0])
+        marks, protocol, kind, own = _examine(tid, tgid, arguments[0])
         if call.kind is ObserverEventKind.NET_LISTEN:
             addresses = [own]
         base: bytes | None = b""
@@ -121,15 +124,11 @@ class Peers:
         return found
 
 
-def _examine(tgid: int, number: int) -> tuple[int, int, int, bytes | None]:
-    """Return marks, protocol, domain << 32 | type, and own address, as far as another process's socket can be read."""
+def _examine(tid: int, tgid: int, number: int) -> tuple[int, int, int, bytes | None]:
+    """Return marks, protocol, domain << 32 | type, and own address, as far as another thread's socket can be read."""
     own: bytes | None = None
     try:
-        process = pidfd.open_process(tgid)
-        try:
-            descriptor = pidfd.get_descriptor(process, number & 0xFFFFFFFF)
-        finally:
-            os.close(process)
+        descriptor = _duplicate(tid, tgid, number & 0xFFFFFFFF)
     except OSError:
         return 0, 0, 0, None
     try:
@@ -145,6 +144,34 @@ def _examine(tgid: int, number: int) -> tuple[int, int, int, bytes | None]:
         except (OSError, ValueError, TypeError, struct.error):
             pass
     return WHOLE, protocol, domain << 32 | kind, own
+
+
+def _duplicate(tid: int, tgid: int, number: int) -> int:
+    """Duplicate a thread's descriptor.
+
+    Raises:
+        OSError: it is none, that is refused, or what could be duplicated may be another thread's.
+    """
+    by_process = tid == tgid
+    try:
+        owner = pidfd.open_process(tid, thread=not by_process)
+    except OSError as error:
+        if by_process or error.errno != EINVAL:
+            raise
+        owner, by_process = pidfd.open_process(tgid), True
+    try:
+        descriptor = pidfd.get_descriptor(owner, number)
+    finally:
+        os.close(owner)
+    if by_process and tid != tgid:
+        try:
+            if os.path.samestat(os.fstat(descriptor), os.stat(f"/proc/{tid}/fd/{number}")):
+                return descriptor
+        except OSError:
+            pass
+        os.close(descriptor)
+        raise OSError(EBADF, os.strerror(EBADF))
+    return descriptor
 
 
 def _pack(domain: int, name: object) -> bytes | None:

@@ -8,6 +8,7 @@ Some facts that give it its shape:
 - A filter without a listener fails every trapped call with ENOSYS, for ever. So the supervisor outlives rprun: it ends
   when the last process under the filter has ended. It has a session of its own and takes no signals.
 - It is single-threaded and a process of its own: beside another Python thread an answer would take 50 times as long.
+  Only if rprun does not read is there a second one, which waits for that (`outbox`).
 - The usual call is answered by machine code, where there is some for this machine (`rprun.linux.answering`). What that
   does is what is written here for every call; here is also what it cannot do.
 - The kernel writes each request into memory that rprun shares; rprun answers it, should the supervisor be killed.
@@ -75,7 +76,9 @@ def serve(ring: Ring, channel: int, control: int) -> NoReturn:
         detach((ring.fd, ring.bell, channel, control))
         listener = _pass_on_listener(channel, control)
         if listener >= 0:
-            Supervisor(ring, listener, control).run()
+            supervisor = Supervisor(ring, listener, control)
+            supervisor.run()
+            supervisor.processes.tell_all()
         status = 0
     finally:
         os._exit(status)
@@ -100,6 +103,7 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) ->
         for descriptor, process in known.items():
             supervisor.processes.watch(descriptor, process)
         supervisor.run()
+        supervisor.processes.tell_all()
         status = 0
     finally:
         os._exit(status)
@@ -226,7 +230,8 @@ class Supervisor:
     def _receive(self) -> bool:
         """Wait for the next call; False when it was given up before it was received, or nobody is left."""
         self._request[: seccomp.NOTIF_SIZE] = _ZEROS
-        if not self._receive_ends and self._poller.poll()[0][1] & select.POLLHUP:
+        # fcntl.ioctl gives no other thread its turn while it waits, poll does.
+        if (not self._receive_ends or self.processes.are_owed()) and self._poller.poll()[0][1] & select.POLLHUP:
             return False
         self._before = time_ns()
         try:
@@ -266,10 +271,10 @@ class Supervisor:
         if not self._look_at - _LOOK_AROUND <= now < self._look_at:
             self._look_at = now + _LOOK_AROUND
             self._closed = self._ring.is_closed()
-            self.processes.forget_ended()
+            self.processes.forget_ended(now)
         if self._closed:
             return False
-        process = self.processes.of(tid)
+        process = self.processes.of(tid, now)
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
             if self._capture.views.serves_files or self._capture.views.is_unsettled:

@@ -10,6 +10,8 @@ Some facts about the waiting:
 - What a process did is emitted before its end is. A call is answered before its record is published, so its process
   may have ended in between: an end is told only once the call that the supervisor had in hand when the end was heard of
   is no longer that.
+- Each living process takes a descriptor here. Where few are left, what brings more is not read: it waits, at last in
+  the supervisor (see `outbox.py`), until others have ended.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 assert sys.platform == "linux"
 
 import os
+import resource
 import select
 import socket
 from time import monotonic, sleep, time_ns
@@ -26,10 +29,10 @@ from time import monotonic, sleep, time_ns
 from rprun.backends.seccomp import probing, spawn
 from rprun.backends.seccomp.decode import decode, is_set_id
 from rprun.backends.seccomp.lives import Lives
-from rprun.backends.seccomp.processes import PROCESS, PROCESS_STARTED
+from rprun.backends.seccomp.processes import PROCESS, PROCESS_ENDED, PROCESS_STARTED
 from rprun.backends.seccomp.record import unpack
 from rprun.backends.seccomp.ring import Ring
-from rprun.linux import seccomp
+from rprun.linux import procfs, seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
@@ -48,6 +51,10 @@ _GATHER = 0.02
 _LOOK_BACK = 0.01
 # Seconds between two looks at what the supervisor has in hand, at the end.
 _GLANCE = 0.0002
+# Messages that are read before it is looked who of those that they were about has ended; and how often in a row.
+_MESSAGES, _ROUNDS = 64, 8
+# Descriptors that are left for everything else, if that is less than half of all.
+_DESCRIPTORS_KEPT = 96
 _MANY = 1024
 # No notification has this id, not even the one that is not there.
 _NO_CALL = -1
@@ -61,14 +68,20 @@ class Watch:
         channel: the end of a socket that the command's process sends its listener to; closed by `begin`.
     """
 
-    def __init__(self, emitter: Emitter, categories: Sequence[EventCategory]) -> None:
+    def __init__(self, emitter: Emitter, categories: Sequence[EventCategory], *, tells_lives: bool = True) -> None:
         """Start the supervisor.
+
+        Args:
+            emitter: where events go.
+            categories: what is observed.
+            tells_lives: whether starts and ends of processes are told, where `process` is observed.
 
         Raises:
             OSError: no more processes, descriptors or memory.
         """
         self._emitter = emitter
         self._categories = tuple(categories)
+        self._tells_lives = tells_lives and EventCategory.PROCESS in categories
         self._command = 0
         self._backlog: list[bytes] = []  # records of a supervisor that was killed
         self._in_delivery: list[bytes] = []  # those that are being emitted
@@ -78,11 +91,12 @@ class Watch:
         self._asleep = False
         self._cut_short = 0  # calls that a supervisor had in hand when it was killed
         self._refused = 0  # errno with which the kernel refused the filter
-        self._unwatched = 0  # processes whose end nobody will hear of
         self._supervisor = 0
         self._control: socket.socket | None = None
-        # Ends that are not told yet: the pidfd, what epoll said of it, the process, and the call in hand at that time.
-        self._ended: list[tuple[int, int, Process | None, int]] = []
+        self._has_hung_up = False  # the supervisor is gone, whatever it may have sent before
+        self._has_messages = False  # which have not been read for want of descriptors, or of time
+        # Those who have ended, which is not told yet, and the call in hand when that was heard of.
+        self._ended: list[tuple[Process, int]] = []
         self._opened: list[Callable[[], None]] = []
         try:
             self._open()
@@ -91,7 +105,11 @@ class Watch:
             raise
 
     def _open(self) -> None:
+        soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most_pidfds = max(soft - _DESCRIPTORS_KEPT, soft // 2)
         self._ring = Ring()
+        if self._tells_lives:
+            self._ring.want_lives()
         self._opened.append(self._ring.close)
         self._timer = Timer()
         self._opened.append(self._timer.close)
@@ -102,7 +120,7 @@ class Watch:
         self._opened.append(self._others.close)
         self._epoll.register(self._others, select.EPOLLIN)
         self._hears_others = True
-        self._lives = Lives(self._emitter, self._categories, self._others)
+        self._lives = Lives(self._emitter, self._others)
         self._opened.append(self._lives.close)
         self._epoll.register(self._ring.bell, select.EPOLLIN)
         self._epoll.register(self._timer.fd, select.EPOLLIN)
@@ -125,11 +143,12 @@ class Watch:
         try:
             with theirs:
                 self._supervisor = spawn.start(self._ring, source, theirs.fileno(), known)
-            self._others.register(ours, select.EPOLLIN)
+            # Edge-triggered: see `_has_messages`.
+            self._others.register(ours, select.EPOLLIN | select.EPOLLET)
         except OSError:
             ours.close()
             raise
-        self._control = ours
+        self._control, self._has_hung_up = ours, False
 
     def while_starting(self) -> tuple[int, Callable[[], None]] | None:
         """Return what to look at until `begin`, and what to do about it."""
@@ -156,33 +175,44 @@ class Watch:
             elif descriptor == self._timer.fd:
                 self._timer.clear()
                 self._fill_vacancy()
-        heard: list[tuple[int, int]] = []
-        for descriptor, events in self._others.poll(0):
-            if self._control is not None and descriptor == self._control.fileno():
-                self._take_messages()
-            else:
-                heard.append((descriptor, events))
+        heard = self._hear()
         in_hand = self._in_hand()
-        ready = [each for each in self._ended if each[3] != in_hand]
-        waiting = [each for each in self._ended if each[3] == in_hand]
-        (waiting if in_hand else ready).extend(
-            (descriptor, events, self._lives.find(descriptor), in_hand) for descriptor, events in heard
-        )
+        ready = [each for each in self._ended if each[1] != in_hand]
+        waiting = [each for each in self._ended if each[1] == in_hand]
+        (waiting if in_hand else ready).extend((process, in_hand) for process in heard)
         if self._refused:
             self._emit_refusal()
         delivered = self._deliver_records(limit)
         # Not: whether there are records by now. Of a busy tree there always are, and to wait for more is cheaper.
         has_more = bool(self._backlog) or delivered >= limit
         told = 0 if has_more else min(len(ready), limit - delivered)
-        for descriptor, events, process, _ in ready[:told]:
-            # Else it has been told by now, or the descriptor is another process's (see `Lives.start`).
-            if process is not None and self._lives.find(descriptor) == process:
-                self._lives.end(descriptor, was_reaped=bool(events & select.EPOLLHUP))
-        self._ended = [*waiting, *((*each[:3], _NO_CALL) for each in ready[told:])]
-        if has_more or told < len(ready):
+        for process, _ in ready[:told]:
+            self._lives.tell(process)
+        self._ended = [*waiting, *((process, _NO_CALL) for process, _ in ready[told:])]
+        if has_more or told < len(ready) or (self._has_messages and self._has_room()):
             return True
         self._rest(busy=delivered > 0 or bool(waiting))
         return False
+
+    def _hear(self) -> list[Process]:
+        """Hear of ends and of what the supervisor says; return those of whose end is heard now."""
+        ended: list[Process] = []
+        for _ in range(_ROUNDS):
+            found, now = self._others.poll(0), time_ns()
+            control, has_word = -1 if self._control is None else self._control.fileno(), self._has_messages
+            # Those that have ended first: a message brings descriptors, whose numbers may be those of others before.
+            for descriptor, events in found:
+                if descriptor == control:
+                    has_word = True
+                    self._has_hung_up = bool(events & select.EPOLLHUP)
+                    continue
+                process = self._lives.hear(descriptor, now, was_reaped=bool(events & select.EPOLLHUP))
+                if process is not None:
+                    ended.append(process)
+            if not has_word or not self._has_room():
+                break
+            self._take_messages(_MESSAGES)
+        return ended
 
     def _rest(self, *, busy: bool) -> None:
         """See to it that the next record is heard of."""
@@ -203,34 +233,44 @@ class Watch:
             self._epoll.modify(self._others, select.EPOLLIN if on else 0)
 
     def _deliver_records(self, limit: int) -> int:
-        if self._backlog:
-            records, self._backlog = self._backlog[:limit], self._backlog[limit:]
-        else:
-            records = self._ring.take(limit)
-        emit_all = self._emitter.emit_all
+        # Of the ring too, should the backlog end here: whoever has ended may have been answered by the next one.
+        records, self._backlog = self._backlog[:limit], self._backlog[limit:]
+        records += self._ring.take(limit - len(records))
         events: list[Event] = []
         # What is in hand has been told as much as what waits, should the supervisor be found gone in the midst of it.
         self._in_delivery = records
         for record in records:
-            if len(record) != PROCESS_STARTED.size:
+            if len(record) > PROCESS_STARTED.size:
                 decoded = decode(record)
                 if self._takes_privilege and decoded and decoded[0][0] is _K.EXEC:
                     self._warn(record)
                 events += decoded
                 continue
-            emit_all(events)
+            if len(record) == PROCESS_ENDED.size:
+                self._lives.note_end(record)
+                continue
+            self._emit_done(events)
             events.clear()
             self._lives.start(record, self._take_messages)
-        emit_all(events)
+        self._emit_done(events)
         self._in_delivery = []
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
-        if lost:
-            self._emit(_K.LOST, self._categories[0], count=lost)
-        self._unwatched += self._ring.newly_lost_ends()
-        if self._unwatched and EventCategory.PROCESS in self._categories:
-            self._emit(_K.LOST, EventCategory.PROCESS, count=self._unwatched)
-        self._unwatched = 0
+        # Each may have been of any of them.
+        for category in self._categories if lost else ():
+            self._emit(_K.LOST, category, count=lost)
+        self._emit_unheard(self._ring.newly_lost_ends())
         return len(records)
+
+    def _emit_done(self, events: list[Event]) -> None:
+        self._emitter.emit_all(events)
+        if self._tells_lives:
+            self._lives.note_times(events)
+
+    def _emit_unheard(self, more: int) -> None:
+        """Say of how many processes nobody will hear how they ended."""
+        count, self._lives.unheard = self._lives.unheard + more, 0
+        if count and self._tells_lives:
+            self._emit(_K.LOST, EventCategory.PROCESS, count=count)
 
     def _warn(self, record: bytes) -> None:
         """Warn of a program that would have got another user's rights, had it not been observed."""
@@ -243,8 +283,18 @@ class Watch:
 
     # -- what the supervisor says: the listener, the pidfd of each process, its own end
 
-    def _take_messages(self) -> None:
+    def _has_room(self) -> bool:
+        """Tell whether there may be more pidfds here; if the supervisor is gone, all that it said must be heard."""
+        return self._has_hung_up or len(self._lives) < self._most_pidfds
+
+    def _take_messages(self, most: int = sys.maxsize) -> None:
+        """Read what the supervisor has sent, at most so many of its messages."""
+        self._has_messages = False
         while self._control is not None:
+            if most <= 0 or not self._has_room():
+                self._has_messages = True
+                return
+            most -= 1
             try:
                 word, descriptors, _, _ = socket.recv_fds(self._control, 256, 1)
             except BlockingIOError:
@@ -260,7 +310,7 @@ class Watch:
                 self._takes_privilege = word.split()[1] == b"1"
             elif len(word) == PROCESS.size:
                 # No descriptor was left for it here (see ulimit -n).
-                self._unwatched += 1
+                self._lives.unheard += 1
             else:
                 self._source.close()
                 if word.startswith(FAILED.encode()):
@@ -281,29 +331,28 @@ class Watch:
         control.close()
         self._control = None
         spawn.reap(self._supervisor)
-        if self._listener >= 0 and seccomp.is_deserted(self._listener):
-            return
         self._keep_what_was_told()
-        # It was killed. The call that it had in hand is answered here: its caller waits for that.
         in_hand = self._in_hand()
         if in_hand and self._listener >= 0:
+            # It was killed. The call that it had in hand is answered here: its caller waits for that.
             try:
                 seccomp.respond_continue(self._listener, in_hand)
             except OSError:
-                # It had been answered.
+                # It had been answered, or its caller was killed too.
                 pass
             self._cut_short += 1
-        self._vacant = self._listener >= 0 or self._source.fileno() >= 0
+            # Ends wait for it no longer, also if there is no next supervisor who would take another one into its hand.
+            self._ring.forget_request()
+        is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
+        self._vacant = not is_deserted and (self._listener >= 0 or self._source.fileno() >= 0)
         self._fill_vacancy()
 
     def _keep_what_was_told(self) -> None:
-        """Take over the records of a supervisor that was killed, and forget the processes that it had no time to tell.
-
-        The next supervisor will tell of those.
-        """
+        """Take over the records of a supervisor that was killed, and make up for what it had no time to tell."""
         while records := self._ring.take(_MANY):
             self._backlog += records
-        self._lives.forget_untold([*self._in_delivery, *self._backlog])
+        self._ring.owe(0)
+        self._lives.adopt([*self._in_delivery, *self._backlog])
 
     def _fill_vacancy(self) -> None:
         """Start a supervisor where there should be one; if that cannot be done now, it is tried again later."""
@@ -324,15 +373,20 @@ class Watch:
     def finish(self, seconds: float) -> None:
         """Emit what has been done up to now; wait so long at most for what has been answered and not yet noted."""
         deadline = monotonic() + seconds
+        # Who has ended gives back its descriptor at once.
+        self._most_pidfds = sys.maxsize
         before = self._in_hand()
-        while before and self._in_hand() == before and self._control is not None and monotonic() < deadline:
+        while self._control is not None and monotonic() < deadline:
+            if not self._ring.owed() and (not before or self._in_hand() != before):
+                break
             self.deliver(_MANY)
             sleep(_GLANCE)
         # Descendants may go on for ever, and faster than they can be told of.
         self._ring.close_for_reading()
         while self.deliver(_MANY) or self._ring.has_records():
             pass
-        self._lives.end_those_that_have()
+        self._lives.end_those_that_have(by_proc=probing.found().exit_status and procfs.is_own())
+        self._emit_unheard(self._ring.owed())
 
     def close(self) -> None:
         """Let go of everything; the supervisor notes nothing any more."""

@@ -181,8 +181,12 @@ the interpreter is not.
 A process that was reported as started has ended.
 .Ql exit_code
 is its exit status, or the negative number of the signal that ended it; null if it could not be known, as before Linux
-6.15, where its parent had not waited for it when the run ended, or by
+6.15, of another user's process for which its parent had not waited when the run ended, or by
 .Ql psutil-poll .
+Its time, by
+.Ql seccomp-user-notify ,
+is when that was heard of, as the kernel keeps none: at the next watched call that somebody makes, else as a rule within
+20 milliseconds, and not before the last event of the process.
 .El
 .Ss File
 Seen are the calls that open, make, remove, rename and link, and those that change size, mode and owner, also where they
@@ -370,9 +374,13 @@ or cannot be looked into, and comes once for each process and category.
 events had no room, or were seen and could not be told.
 .Ql ebpf
 counts each category for itself.
-Those of another backend are counted together: its
-.Ql category
-is one of those that this backend observes, and they may have been of any.
+.Ql seccomp-user-notify
+does not know of what category they would have been: so there is one record for each that it observes, with the same
+.Ql count ,
+and no category lacks more than its own records say.
+Ends of processes that it cannot hear of are counted as
+.Cm process
+alone.
 .El
 .Pp
 The JSON Schema of an event is

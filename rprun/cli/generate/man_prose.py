@@ -393,7 +393,10 @@ The
 of a process whose parent had ended before it was first seen is null, and before Linux 6.15 every
 .Ql exit_code
 of a descendant.
-Who connected to a socket is not known.
+Who connected to a socket is not known, nor, before Linux 6.9, the
+.Ql protocol
+of a socket that a thread has in descriptors of its own
+.Pq Xr unshare 2 .
 .Pp
 On aarch64 this backend was never run, and there calls of 32-bit programs are not watched.
 .Ss Observation by psutil-poll
