@@ -1,18 +1,19 @@
-/* The usual records of opens and closes, without an interpreter: from the kernel's ring to lines.
+/* The usual records of opens and closes, without an interpreter: from the kernel's ring, or the supervisor's, to lines.
  *
- * Everything else is Python's (rprun/backends/ebpf), which calls `take` and gets back when the next record is its own.
- * In a build nine of ten records are of files that have been opened before: an interpreter takes some 3 us for each,
+ * Everything else is Python's (rprun/backends/ebpf, rprun/backends/seccomp), which calls `take` or `take_answered` and
+ * gets back when the next record is its own. In a build nine of ten records are of files that have been opened before: an interpreter takes some 3 us for each,
  * most of it for its own code and data coming back into the caches. Some facts about it:
  *
- * - `take` makes an entry of 16 bytes of each record, `write` a line of each entry. Between the two they get their
+ * - They make an entry of 16 bytes of each record, `write` a line of each entry. Between the two they get their
  *   numbers, and who wants no lines makes events of them.
  * - What a record says is known by the bytes that it ends with: Python teaches both lines that may come of them.
  * - Of a descriptor that a process has open either this side knows or Python: who has to do with one that the other
  *   side knows takes it over (rprun/linux/usual.py). Here are only those that take one record to open and one to close.
  * - It calls nothing and nobody, so it cannot fail. The object is committed, as that of answering.c is:
  *   `python scripts/build_answering.py --check` tells whether it is what this source gives.
- * - Structures and numbers are those of usual.py, and of rprun/backends/ebpf/layout.py and plans.py, whose tests hold
- *   them together. Records are in the byte order of the machine.
+ * - Structures and numbers are those of usual.py, of rprun/backends/ebpf/layout.py and plans.py, and of
+ *   rprun/backends/seccomp/record.py and ring.py, whose tests hold them together. Records are in the byte order of the
+ *   machine.
  */
 
 typedef unsigned long word;
@@ -21,11 +22,13 @@ enum {
     CALL = 7, CLOSED = 9,                             /* layout.py: Kind */
     WHAT_AT = 80, CALL_SIZE = 120, CLOSED_SIZE = 64,  /* plans.py, layout.py */
     WHATS = 2048, SLOTS = 8192, ARENA = 1 << 20,
+    NUMBERS = 512, ARGUMENTS_AT = 24, CAPTURED_AT = 72, LONGEST = 2048, /* record.py, usual.py */
     PROCESSES = 128, FINDERS = 4096, DESCRIPTORS = 256, BITS = 64,
 };
 #define BUSY (1u << 31)
 #define DISCARD (1u << 30)
 #define HEADER 8
+#define SKIP (~0ul) /* ring.py: in place of a length */
 
 /* What a record is about, and what its lines end with; all at an offset in the arena, where there is room behind. */
 struct what {
@@ -69,9 +72,13 @@ struct context {
     struct entry *entries;
     word room, made; /* how many there may be, and are */
     word limit, taken; /* records */
+    /* Of the supervisor's records: the ABI whose calls are known, and by their numbers, of those that open, in which
+     * register the flags are; 0 for the others. */
+    word arch;
+    const unsigned char *registers;
 };
 
-_Static_assert(sizeof(struct context) == 21 * 8, "usual.py: _FIELDS");
+_Static_assert(sizeof(struct context) == 23 * 8, "usual.py: _FIELDS");
 _Static_assert(sizeof(struct what) == 32 && sizeof(struct entry) == 16, "usual.py");
 _Static_assert(sizeof(struct process) == (1 + 2 * DESCRIPTORS / BITS + 3 * DESCRIPTORS) * 8, "usual.py: _PROCESS");
 
@@ -210,6 +217,48 @@ __attribute__((visibility("default"))) long take(struct context *c)
             c->taken++;
         }
         position += (HEADER + (length & ~DISCARD) + 7) & ~7ul;
+    }
+    __atomic_store_n(c->consumer, position, __ATOMIC_RELEASE);
+    return outcome;
+}
+
+/* The same for an open that the supervisor has answered. What it is about is put together: the call, its flags, and what
+ * was captured. */
+static int take_answer(struct context *c, const unsigned char *record, word size)
+{
+    unsigned char key[LONGEST] __attribute__((aligned(8)));
+    word number = u32(record + 4), key_size = 16 + size - CAPTURED_AT, at = 16;
+    if (u32(record) != c->arch || number >= NUMBERS || !c->registers[number])
+        return 0;
+    *(word *)key = u64(record);
+    *(word *)(key + 8) = u32(record + ARGUMENTS_AT + 8 * c->registers[number]);
+    for (const unsigned char *from = record + CAPTURED_AT; at < key_size; at += 8, from += 8)
+        *(word *)(key + at) = u64(from);
+    long what = find(c, key, key_size);
+    if (what < 0)
+        return 0;
+    make(c, record, 2 * what);
+    return 1;
+}
+
+/* `take` for the supervisor's ring. */
+__attribute__((visibility("default"))) long take_answered(struct context *c)
+{
+    word position = *c->consumer, end = __atomic_load_n(c->producer, __ATOMIC_ACQUIRE);
+    long outcome = NOTHING;
+    c->made = c->taken = 0;
+    while (position < end && c->taken < c->limit && c->made < c->room) {
+        word start = position & c->mask, length = u64(c->data + start);
+        if (length == SKIP) {
+            position += c->mask + 1 - start;
+            continue;
+        }
+        if (length < CAPTURED_AT || length > LONGEST - 24 || !take_answer(c, c->data + start + HEADER, length)) {
+            outcome = PYTHON;
+            break;
+        }
+        c->taken++;
+        position += HEADER + ((length + 7) & ~7ul);
     }
     __atomic_store_n(c->consumer, position, __ATOMIC_RELEASE);
     return outcome;

@@ -20,9 +20,12 @@ from rprun.linux import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from typing import Protocol
 
-    from rprun.linux.bpf_ring import RingBuffer
+    class _Ring(Protocol):
+        def addresses(self) -> tuple[int, int, int, int]: ...
+
 
 OBJECT = os.path.join(os.path.dirname(__file__), f"usual_{os.uname().machine}.so")
 """Where the machine code for this machine is, if there is any."""
@@ -38,9 +41,10 @@ is closed."""
 _FIELDS = (
     *("consumer", "producer", "data", "mask", "whats", "slots", "arena", "processes", "finders"),
     *("open_head", "close_head", "open_head_size", "close_head_size"),
-    *("known", "used", "offset", "entries", "room", "made", "limit", "taken"),
+    *("known", "used", "offset", "entries", "room", "made", "limit", "taken", "arch", "registers"),
 )
 _OFFSET, _MADE, _LIMIT, _TAKEN = map(_FIELDS.index, ("offset", "made", "limit", "taken"))
+_NUMBERS = 512
 _WHATS, _SLOTS, _ARENA, _PROCESSES, _FINDERS, _DESCRIPTORS, _BITS = 2048, 8192, 1 << 20, 128, 4096, 256, 64
 _WHAT_SIZE = 32
 # In words of 8 bytes: tgid, bits of mine and theirs, and since, over and what of each descriptor.
@@ -57,13 +61,18 @@ class Usual:
         outside: it has left the next record to its caller.
     """
 
-    def __init__(self, ring: RingBuffer, open_head: bytes, close_head: bytes) -> None:
+    def __init__(
+        self, ring: _Ring, open_head: bytes, close_head: bytes, registers: Mapping[int, int] | None = None
+    ) -> None:
         """Load it.
 
         Args:
-            ring: what is taken from; it must stay open.
+            ring: what is taken from; it must stay open. Its addresses are those of the words that say up to where it
+                was read and written, and of its data, and its size, a power of 2, less 1.
             open_head: of the line of an open, what is between its number and the process.
             close_head: the same of a close.
+            registers: where it is not the kernel's ring but a supervisor's: of this ABI's calls that open, by their
+                numbers, the index of the register with the flags, which is not 0.
 
         Raises:
             OSError: there is none for this machine, or it cannot be loaded here.
@@ -73,7 +82,7 @@ class Usual:
         # Nothing in it waits, so nobody need be let in meanwhile.
         code = ctypes.PyDLL(OBJECT)
         # long take(struct context *);
-        self._take = code.take
+        self._take = code.take if registers is None else code.take_answered
         self._take.argtypes = (ctypes.c_void_p,)
         # long learn(struct context *, const char *, word, const char *, word, const char *, word);
         self._learn = code.learn
@@ -103,6 +112,8 @@ class Usual:
             views[name], view = view[:size], view[size:]
             begin += size
         self._heads = [ctypes.create_string_buffer(head, len(head) + 8) for head in (open_head, close_head)]
+        of_numbers = bytes((registers or {}).get(number, 0) for number in range(_NUMBERS))
+        self._registers = ctypes.create_string_buffer(of_numbers, _NUMBERS)
         consumer, producer, data, mask = ring.addresses()
         values = {
             "consumer": consumer,
@@ -114,6 +125,8 @@ class Usual:
             "open_head_size": len(open_head),
             "close_head_size": len(close_head),
             "room": MOST_ENTRIES,
+            "arch": syscalls.AUDIT_ARCH[syscalls.X86_64],
+            "registers": ctypes.addressof(self._registers),
             **places,
         }
         context = ctypes.create_string_buffer(8 * len(_FIELDS))

@@ -20,6 +20,7 @@ if sys.platform != "linux":
 from bpf_running import ring_in_memory
 
 from rprun.backends.ebpf import layout, plans
+from rprun.backends.seccomp import record
 from rprun.linux import usual
 from rprun.linux.libc import address_of
 
@@ -47,6 +48,7 @@ def test_it_depends_on_nothing() -> None:
         assert sorted((words[3], words[-1]) for words in symbols) == [
             ("FUNC", "learn"),
             ("FUNC", "take"),
+            ("FUNC", "take_answered"),
             ("FUNC", "write"),
         ]
 
@@ -67,6 +69,10 @@ def test_numbers_are_those_of_the_interpreter() -> None:
         "FINDERS": usual._FINDERS,
         "DESCRIPTORS": usual._DESCRIPTORS,
         "BITS": usual._BITS,
+        "NUMBERS": usual._NUMBERS,
+        "LONGEST": usual.LONGEST,
+        "ARGUMENTS_AT": record._REGISTERS_AT,
+        "CAPTURED_AT": record._HEADER.size,
     }
     assert said == expected
     assert f"sizeof(struct context) == {len(usual._FIELDS)} * 8," in SOURCE.read_text()

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rprun.backends.interface import Launching
-    from rprun.backends.seccomp.decode import Event
+    from rprun.backends.seccomp.decode import Event, Fields
+    from rprun.backends.usual import UsualBatch
     from rprun.observe.emitter import Emitter
 
 # What the filter's attempt may take to arrive after the connector's message, which can overtake it: nanoseconds.
@@ -148,38 +149,39 @@ class ProcConnector(Backend):
             # What the filter saw of an exec must be known before the exec is emitted.
             return True
         waiting, offset = self._waiting, since_epoch()
-        while waiting and waiting[0][0] <= until_ns:
-            if limit <= 0:
-                return True
+        events: list[Event | UsualBatch] = []
+        left = limit
+        while waiting and waiting[0][0] <= until_ns and left > 0:
             at_ns, kind, pid, known = waiting.popleft()
             if sight is not None:
-                limit -= sight.pass_on(at_ns + offset)
-            limit -= self._emit(at_ns + offset, kind, pid, known)
-        if sight is not None:
-            sight.pass_on(until_ns + offset)
-        return False
+                left -= sight.pass_on(at_ns + offset, events)
+            fields = self._fields(at_ns + offset, kind, pid, known)
+            if fields is not None:
+                events.append((kind, pid, at_ns + offset, fields))
+                left -= 1
+        has_more = bool(waiting) and waiting[0][0] <= until_ns
+        if sight is not None and not has_more:
+            sight.pass_on(until_ns + offset, events)
+        if events and self._emitter is not None:
+            self._emitter.emit_all(events)
+        return has_more
 
-    def _emit(self, time: int, kind: ObserverEventKind, pid: int, known: Any) -> int:
-        """Emit one that happened at a time in nanoseconds since the Unix epoch; returns how many events that made."""
-        assert self._emitter is not None
-        emit, stamp = self._emitter.emit, time // 1_000_000
+    def _fields(self, time: int, kind: ObserverEventKind, pid: int, known: Any) -> Fields | None:
+        """Return what is told of one that happened at a time in nanoseconds since the Unix epoch; None if it is not."""
         if kind is _K.DESCENDANT_STARTED:
-            emit(kind, pid, timestamp_ms=stamp, ppid=known)
-        elif kind is _K.EXEC:
+            return {"ppid": known}
+        if kind is _K.EXEC:
             self._execs[pid] -= 1
             seen = self._sight.attempts.confirm(pid, time, self._execs[pid]) if self._sight is not None else None
-            emit(kind, pid, timestamp_ms=stamp, **(seen or known or _read_program(pid)), result="ok")
-        elif kind is _K.LOST:
-            emit(kind, pid, EventCategory.PROCESS, timestamp_ms=stamp, count=known)
-        else:
-            del self._execs[pid]
-            if self._sight is not None:
-                self._sight.attempts.forget(pid)
-            if self._tree is not None and pid == self._tree.root:
-                return 0
-            code = None if known is None else os.waitstatus_to_exitcode(known)
-            emit(kind, pid, timestamp_ms=stamp, exit_code=code)
-        return 1
+            return {**(seen or known or _read_program(pid)), "result": "ok"}
+        if kind is _K.LOST:
+            return {"category": EventCategory.PROCESS, "count": known}
+        del self._execs[pid]
+        if self._sight is not None:
+            self._sight.attempts.forget(pid)
+        if self._tree is not None and pid == self._tree.root:
+            return None
+        return {"exit_code": None if known is None else os.waitstatus_to_exitcode(known)}
 
     # -- messages
 
@@ -285,29 +287,38 @@ class _Sight:
         self.attempts = Attempts()
         self.works = True
         self._emitter = emitter
-        self._held: deque[Event] = deque()  # until the connector's messages of the same time have come
+        self._held: deque[Event | UsualBatch] = deque()  # until the connector's messages of the same time have come
 
     def holds(self) -> bool:
         """Tell whether something waits to be passed on."""
         return bool(self._held)
 
-    def pass_on(self, until_ns: int) -> int:
-        """Emit what the filter saw up to that time; return how many events that was."""
+    def pass_on(self, until_ns: int, due: list[Event | UsualBatch]) -> int:
+        """Add what the filter saw up to that time to what is due; return how many events that was."""
         held = self._held
-        due: list[Event] = []
-        while held and held[0][2] <= until_ns:
-            due.append(held.popleft())
-        if due:
-            self._emitter.emit_all(due)
-        return len(due)
+        count, left = 0, None
+        while held and left is None:
+            first = held.popleft()
+            done, left = (first, None) if isinstance(first, tuple) else first.split(until_ns)
+            if isinstance(done, tuple) and done[2] > until_ns:
+                done, left = None, done
+            if done is not None:
+                due.append(done)
+                count += 1 if isinstance(done, tuple) else len(done)
+        if left is not None:
+            held.appendleft(left)
+        return count
 
     def warn(self, message: str) -> None:
         """Pass a warning on."""
         self._emitter.warn(message)
 
-    def emit_all(self, events: Iterable[Event]) -> None:
+    def emit_all(self, events: Iterable[Event | UsualBatch]) -> None:
         """Take events of the filter's as `Emitter.emit_all` does."""
         for event in events:
+            if not isinstance(event, tuple):
+                self._held.append(event)
+                continue
             kind, pid, at_ns, fields = event
             if kind is _K.EXEC:
                 fields.pop("attempt", None)

@@ -13,11 +13,8 @@ assert sys.platform == "linux"
 
 from rprun.backends.ebpf import layout
 from rprun.backends.ebpf.open_files import OpenFiles, parts_of_closed
+from rprun.backends.usual import HEADS, UsualBatch, ends_of
 from rprun.linux import usual
-from rprun.observe.batch import Batch
-from rprun.observe.categories import EventCategory
-from rprun.observe.events import shared_beginning, shared_end
-from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,41 +22,14 @@ if TYPE_CHECKING:
 
     from rprun.backends.ebpf.open_files import Opened, _Process
     from rprun.backends.seccomp.decode import Event, Fields
+    from rprun.backends.usual import Taught
     from rprun.linux.bpf_ring import RingBuffer
+    from rprun.observe.batch import Batch
     from rprun.observe.fields import SharedFields
+    from rprun.observe.kinds import ObserverEventKind
 
-    # What an open says, and its close if it has one.
-    Taught = tuple[SharedFields, SharedFields | None]
-
-_OPEN, _CLOSE = _KINDS = (ObserverEventKind.FILE_OPEN, ObserverEventKind.FILE_CLOSE)
 # What has been taught, or found not to be fit for it, before all begins anew.
 _MOST = 2048
-
-
-class UsualBatch(Batch):
-    """Events of records that the machine code has taken."""
-
-    __slots__ = ("_code", "_entries", "_taught")
-
-    def __init__(self, code: usual.Usual, taught: list[Taught], entries: bytes) -> None:
-        super().__init__(EventCategory.FILE)
-        self._code, self._taught, self._entries = code, taught, entries
-
-    def __len__(self) -> int:
-        return len(self._entries) // usual.ENTRY.size
-
-    def events(self) -> list[Event]:
-        """Gives what `Emitter.emit_all` takes of each."""
-        found: list[Event] = []
-        for at_ns, pid, text in usual.ENTRY.iter_unpack(self._entries):
-            fields = self._taught[text >> 1][text & 1]
-            assert fields is not None
-            found.append((_KINDS[text & 1], pid, at_ns, fields))
-        return found
-
-    def lines(self) -> bytes:
-        """Gives them with newlines between them."""
-        return self._code.write(self._entries, self.first)
 
 
 class UsualFiles(OpenFiles):
@@ -88,7 +58,7 @@ class UsualFiles(OpenFiles):
         self._begin()
 
     def _begin(self) -> None:
-        self._code = usual.Usual(self._ring, *map(shared_beginning, _KINDS))
+        self._code = usual.Usual(self._ring, *HEADS)
         self._taught: list[Taught] = []
         self._seen: set[bytes] = set()
         # By the id of what a close says, which is kept in `_taught`.
@@ -111,11 +81,10 @@ class UsualFiles(OpenFiles):
         if len(self._seen) >= _MOST:
             self._begin_anew()
         self._seen.add(what)
-        end = shared_end(_OPEN, opened)
-        end_of_close = b"" if closed is None else shared_end(_CLOSE, closed)
-        if end is None or end_of_close is None or max(map(len, (what, end, end_of_close))) > usual.LONGEST:
+        ends = ends_of(what, opened, closed)
+        if ends is None:
             return
-        index = self._code.learn(what, end, end_of_close)
+        index = self._code.learn(what, *ends)
         if index < 0:
             self._begin_anew()
             return

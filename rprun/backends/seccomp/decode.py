@@ -70,11 +70,10 @@ def decode(data: bytes) -> list[Event]:
     io_uring, are led by their `category`, which these kinds do not have by themselves. A call that may be of any
     category is lost for each.
     """
-    register = _OPENS.get(data[:8])
-    if register is None:
+    what = key_of(data)
+    if what is None:
         return _decode(data)
     # Programs open the same files over and over: most of all records say what another one has said already.
-    what = record.what(data, register)
     fields = _opened.get(what)
     if fields is not None:
         tgid, at_ns = record.who(data)
@@ -87,6 +86,12 @@ def decode(data: bytes) -> list[Event]:
         fields = _opened[what] = SharedFields(found)
         return [(kind, pid, at_ns, fields)]
     return events
+
+
+def key_of(data: bytes) -> bytes | None:
+    """Return what the record of an open says, whoever did it and when; None of others."""
+    register = _OPENS.get(data[:8])
+    return None if register is None else record.what(data, register)
 
 
 def _decode(data: bytes) -> list[Event]:
@@ -279,11 +284,12 @@ _DECODERS: dict[ObserverEventKind, Callable[[calls.Call, record.Record], list[Ev
 }
 
 # Of the calls that open a file and have its flags in a register: which one that is; by the start of a record.
-_OPENS = {
-    record.start(arch, number): call.flags
+OPENS = {
+    (arch, number): call.flags
     for (arch, number), call in calls.BY_NUMBER.items()
     if call is not None and call.kind is _K.FILE_OPEN and call.flags is not None
 }
+_OPENS = {record.start(arch, number): register for (arch, number), register in OPENS.items()}
 # The fields of what has been opened.
-_opened: dict[tuple[bytes, bytes, bytes], SharedFields] = {}
+_opened: dict[bytes, SharedFields] = {}
 _MOST_OPENED = 2048

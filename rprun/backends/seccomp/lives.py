@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from rprun.backends.seccomp.decode import Event
+    from rprun.backends.usual import UsualBatch
     from rprun.observe.emitter import Emitter
 
     # A process: its number, and the time of the record that tells of it, in nanoseconds since the Unix epoch.
@@ -104,9 +105,15 @@ class Lives:
         if (pid, at_ns) in self._early:
             self.tell((pid, at_ns))
 
-    def note_times(self, events: Iterable[Event]) -> None:
+    def note_times(self, events: Iterable[Event | UsualBatch]) -> None:
         """Take note of when processes have done something."""
-        self._last.update({pid: at_ns for _, pid, at_ns, _ in events if pid in self._started})
+        times: dict[int, int] = {}
+        for event in events:
+            if isinstance(event, tuple):
+                times[event[1]] = event[2]
+            else:
+                times |= event.times()
+        self._last.update({pid: at_ns for pid, at_ns in times.items() if pid in self._started})
 
     def note_end(self, record: bytes) -> None:
         """Take a PROCESS_ENDED of the supervisor's. How it ended is yet to be heard of."""

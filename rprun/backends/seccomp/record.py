@@ -33,6 +33,7 @@ _AT = _HEADER.size + _CAPTURED.size
 _START = struct.Struct("=Ii")
 _WHO = struct.Struct("=iq")
 _WHO_AT, _REGISTERS_AT = 12, 24
+_REST_OF_REGISTER = bytes(4)
 _U32, _U64 = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
@@ -107,15 +108,17 @@ def start(arch: int, number: int) -> bytes:
     return _START.pack(arch, number)
 
 
-def what(record: bytes, register: int) -> tuple[bytes, bytes, bytes]:
+def what(record: bytes, register: int) -> bytes:
     """Return what in a record is the same whenever the same is done: the call, half of one register, what was captured.
+
+    So usual.c in `rprun/linux` puts it together, too.
 
     Args:
         record: from `pack`.
         register: the index of the argument whose lower 32 bits matter; of the others, what was captured tells.
     """
     at = _REGISTERS_AT + 8 * register
-    return record[:8], record[at : at + 4], record[_HEADER.size :]
+    return record[:8] + record[at : at + 4] + _REST_OF_REGISTER + record[_HEADER.size :]
 
 
 def who(record: bytes) -> tuple[int, int]:

@@ -21,6 +21,8 @@ assert sys.platform == "linux"
 import mmap
 import os
 
+from rprun.linux.libc import address_of
+
 # Enough for some 50,000 records of the usual size: several seconds of a busy build.
 DATA_SIZE = 1 << 23
 DATA_OFFSET = mmap.PAGESIZE
@@ -149,6 +151,11 @@ class Ring:
             position += _LENGTH_SIZE + (length + _ALIGN - 1 & -_ALIGN)
         words[_READ] = position
         return records
+
+    def addresses(self) -> tuple[int, int, int, int]:
+        """Return where the words are that say up to where was read and written, and the data, and its size less 1."""
+        base = address_of(self._words)
+        return base + 8 * _READ, base + 8 * _WRITTEN, base + DATA_OFFSET, DATA_SIZE - 1
 
     def has_records(self) -> bool:
         """Tell whether `take` would return something."""

@@ -36,6 +36,7 @@ from rprun.linux import procfs, seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
+from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
     from rprun.backends.seccomp.decode import Event
     from rprun.backends.seccomp.lives import Process
+    from rprun.backends.seccomp.usual_opens import UsualOpens
+    from rprun.backends.usual import UsualBatch
     from rprun.observe.emitter import Emitter
 
 # Seconds: how long records may gather before they are read, and how long a sleeping reader looks back.
@@ -87,6 +90,8 @@ class Watch:
         self._in_delivery: list[bytes] = []  # those that are being emitted
         self._listener = -1
         self._takes_privilege = False  # the filter needed no_new_privs
+        self._usual: UsualOpens | None = None
+        self._is_unprepared, self._taken = True, 0
         self._vacant = False  # the supervisor was killed, and there has been no process to be had for the next
         self._asleep = False
         self._cut_short = 0  # calls that a supervisor had in hand when it was killed
@@ -235,8 +240,56 @@ class Watch:
     def _deliver_records(self, limit: int) -> int:
         # Of the ring too, should the backlog end here: whoever has ended may have been answered by the next one.
         records, self._backlog = self._backlog[:limit], self._backlog[limit:]
-        records += self._ring.take(limit - len(records))
-        events: list[Event] = []
+        taken = len(records)
+        events: list[Event | UsualBatch] = []
+        self._decode(records, events)
+        taken += self._take(limit - taken, events)
+        self._emit_done(events)
+        lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
+        # Each may have been of any of them.
+        for category in self._categories if lost else ():
+            self._emit(_K.LOST, category, count=lost)
+        self._emit_unheard(self._ring.newly_lost_ends())
+        return taken
+
+    def _take(self, limit: int, events: list[Event | UsualBatch]) -> int:
+        """Take at most so many records from the ring, and add their events; return how many they were."""
+        if self._usual is None:
+            records = self._ring.take(limit)
+            self._decode(records, events)
+            self._prepare_for_many(len(records))
+            return len(records)
+        left = limit
+        # Should the supervisor be found gone in the midst of it, what it had told goes before what the next one tells.
+        while left and not self._backlog:
+            batch, taken = self._usual.take(left)
+            if batch is not None:
+                events.append(batch)
+            if self._usual.is_left_with_one and taken < left:
+                records = self._ring.take(1)
+                self._decode(records, events)
+                taken += len(records)
+            if not taken:
+                break
+            left -= taken
+        return limit - left
+
+    def _prepare_for_many(self, more: int) -> None:
+        """Have machine code take the usual records, if there is any, once there are so many that it is worth it."""
+        self._taken += more
+        if self._taken < _MANY or not self._is_unprepared or EventCategory.FILE not in self._categories:
+            return
+        self._is_unprepared = False
+        from rprun.backends.seccomp.usual_opens import UsualOpens
+
+        try:
+            self._usual = UsualOpens(self._ring)
+        except OSError:
+            # There is none for this machine.
+            pass
+
+    def _decode(self, records: list[bytes], events: list[Event | UsualBatch]) -> None:
+        """Add the events of records; those before the start of a process are emitted then."""
         # What is in hand has been told as much as what waits, should the supervisor be found gone in the midst of it.
         self._in_delivery = records
         for record in records:
@@ -244,6 +297,8 @@ class Watch:
                 decoded = decode(record)
                 if self._takes_privilege and decoded and decoded[0][0] is _K.EXEC:
                     self._warn(record)
+                if self._usual is not None and len(decoded) == 1 and type(decoded[0][3]) is SharedFields:
+                    self._usual.teach(record, decoded[0][3])
                 events += decoded
                 continue
             if len(record) == PROCESS_ENDED.size:
@@ -252,16 +307,9 @@ class Watch:
             self._emit_done(events)
             events.clear()
             self._lives.start(record, self._take_messages)
-        self._emit_done(events)
         self._in_delivery = []
-        lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
-        # Each may have been of any of them.
-        for category in self._categories if lost else ():
-            self._emit(_K.LOST, category, count=lost)
-        self._emit_unheard(self._ring.newly_lost_ends())
-        return len(records)
 
-    def _emit_done(self, events: list[Event]) -> None:
+    def _emit_done(self, events: list[Event | UsualBatch]) -> None:
         self._emitter.emit_all(events)
         if self._tells_lives:
             self._lives.note_times(events)
