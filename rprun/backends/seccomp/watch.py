@@ -326,7 +326,12 @@ class Watch:
         control.close()
         self._control = None
         spawn.reap(self._supervisor)
-        self._keep_what_was_told()
+        is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
+        if is_deserted:
+            self._lives.unheard += self._ring.owed()
+            self._ring.owe(0)
+        else:
+            self._keep_what_was_told()
         in_hand = self._in_hand()
         if in_hand and self._listener >= 0:
             # It was killed. The call that it had in hand is answered here: its caller waits for that.
@@ -338,7 +343,6 @@ class Watch:
             self._cut_short += 1
             # Ends wait for it no longer, also if there is no next supervisor who would take another one into its hand.
             self._ring.forget_request()
-        is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
         self._vacant = not is_deserted and (self._listener >= 0 or self._source.fileno() >= 0)
         self._fill_vacancy()
 
