@@ -162,6 +162,23 @@ def test_the_supervisor_is_killed_while_rprun_stands_still(tmp_path: Path) -> No
         assert len(of_kind(events, "descendant-exited")) + lost(events, "process") >= 600
 
 
+def test_the_supervisor_is_killed_with_few_descriptors(tmp_path: Path) -> None:
+    """There are enough for the next one, nobody is started twice, and who has no end is lost."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))  # noqa: E731 - it is short
+    with Program(tmp_path / "events", TOGETHER, 300, preexec_fn=limit) as program:
+        supervisor = wait_until(lambda: supervisor_of(program.process.pid))
+        program.go_on()
+        program.expect(b"done")
+        kill_quietly(supervisor)
+        program.go_on()
+        program.expect(b"over")
+        events = program.finish()
+    started = [event["pid"] for event in of_kind(events, "descendant-started")]
+    assert (len(started), len(set(started))) == (300, 300)
+    assert len(of_kind(events, "descendant-exited")) + lost(events, "process") >= 300
+
+
 UNREAPED = """
 import ctypes, os, sys, threading
 told, tell = os.pipe()

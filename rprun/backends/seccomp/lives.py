@@ -19,6 +19,7 @@ import sys
 assert sys.platform == "linux"
 
 import os
+import resource
 import select
 from time import time_ns as now_ns
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 _K = ObserverEventKind
 _EDGE = select.EPOLLIN | select.EPOLLET
+# Descriptors that are left for everything else, if that is less than half of all.
+_DESCRIPTORS_KEPT = 96
 
 
 class Lives:
@@ -61,24 +64,41 @@ class Lives:
         self._heard: dict[Process, int] = {}  # when it was first heard that one has ended
         self._codes: dict[Process, int | None] = {}  # of those whose end is heard of and not told: what they ended with
         self._early: set[Process] = set()  # of these: their start has not been told
+        self._given_up: set[Process] = set()  # living, without a pidfd here, and counted for that
+        soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._most = max(soft - _DESCRIPTORS_KEPT, soft // 2)
 
-    def __len__(self) -> int:
-        """Return how many pidfds are kept."""
-        return len(self._by_pidfd)
+    def has_room(self) -> bool:
+        """Tell whether one more pidfd leaves enough descriptors for everything else, as for another supervisor."""
+        return len(self._by_pidfd) < self._most
 
     def known(self) -> dict[int, int]:
         """Return the pidfds, with the number of each one's process."""
         return {descriptor: pid for descriptor, (pid, _) in self._by_pidfd.items()}
 
+    def given_up(self) -> dict[int, int]:
+        """Return the numbers of those without a pidfd, and the time of the record that tells of each."""
+        return dict(sorted(self._given_up))
+
     def add_pidfd(self, descriptor: int, process: Process) -> None:
-        """Take a process's pidfd, which is closed here."""
+        """Take a process's pidfd, which is closed here; if there is no room for it, its end will not be heard of."""
         if self._started.get(process[0], 0) > process[1]:
             # It comes so late that the number is another one's.
             os.close(descriptor)
             self.unheard += 1
             return
+        if not self.has_room():
+            os.close(descriptor)
+            self.give_up(process)
+            return
         self._by_pidfd[descriptor] = process
         self._epoll.register(descriptor, _EDGE)
+
+    def give_up(self, process: Process) -> None:
+        """Count a living process whose end will not be heard of."""
+        if process not in self._given_up:
+            self._given_up.add(process)
+            self.unheard += 1
 
     def start(self, record: bytes, take_pidfds: Callable[[], None]) -> None:
         """Take a record of the supervisor's that tells of a process.
@@ -173,7 +193,7 @@ class Lives:
             self._drop(descriptor)
         for process in [each for each in self._codes if each not in told]:
             self._forget(process)
-        for process in told.difference(self._by_pidfd.values(), self._codes):
+        for process in told.difference(self._by_pidfd.values(), self._codes, self._given_up):
             self._adopt(process)
 
     def _adopt(self, process: Process) -> None:
@@ -186,8 +206,7 @@ class Lives:
             return
         if descriptor >= 0:
             os.close(descriptor)
-        self.unheard += 1
-        self._forget(process)
+        self.give_up(process)
 
     def end_those_that_have(self, *, by_proc: bool) -> None:
         """Tell of the ends that nobody has reaped yet: they have ended all the same.
@@ -227,3 +246,4 @@ class Lives:
         self._heard.pop(process, None)
         self._codes.pop(process, None)
         self._early.discard(process)
+        self._given_up.discard(process)

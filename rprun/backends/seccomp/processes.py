@@ -42,7 +42,11 @@ _START_TIME = 19
 
 
 class Processes:
-    """Finds the process of a thread, and tells rprun of each new one."""
+    """Finds the process of a thread, and tells rprun of each new one.
+
+    Attributes:
+        unwatched: the processes that were told of without a pidfd, and the time of the record.
+    """
 
     def __init__(self, ring: Ring, control: socket.socket, forget: Callable[[int], None]) -> None:
         """Know nobody yet.
@@ -60,7 +64,7 @@ class Processes:
         self._pidfds: dict[int, int] = {}
         self._numbers: dict[int, int] = {}
         self._ended = select.epoll()
-        self._unwatched: dict[int, int] = {}  # told of without a pidfd, and the time of the record
+        self.unwatched: dict[int, int] = {}
         self._told = 0
         self._filters = -1  # how many filters the first process of the tree is under
 
@@ -136,7 +140,7 @@ class Processes:
             # It was killed in its call, which nobody will answer. It may have been known, and forgotten just now.
             os.close(descriptor)
             return tid
-        if self._unwatched and self._is_told_already(tid):
+        if self.unwatched and self._is_told_already(tid):
             self.watch(descriptor, tid)
             return tid
         self.watch(descriptor, tid)
@@ -161,16 +165,16 @@ class Processes:
 
     def _tell_without_pidfd(self, process: int, now: int) -> None:
         """Tell of a process for which no descriptor is left here (see ulimit -n): how it ends is lost."""
-        if self._tells and process not in self._unwatched:
-            self._unwatched[process] = now
+        if self._tells and process not in self.unwatched:
+            self.unwatched[process] = now
             self._ring.lose_end()
             if self._ring.put(PROCESS_STARTED.pack(process, -1, now)):
                 self._ring.publish()
 
     def _is_told_already(self, process: int) -> bool:
         """Tell whether it was told of when no descriptor was left: it, and not another one of its number."""
-        told = self._unwatched.pop(process, 0)
-        return bool(told) and has_lived_since(process, told)
+        told = self.unwatched.pop(process, 0)
+        return bool(told) and has_lived_since(process, told) is not False
 
     def watch(self, descriptor: int, process: int) -> None:
         """Know a process by its pidfd, which is closed here once it has ended."""
@@ -220,11 +224,11 @@ def _leader_of(tid: int) -> int:
     return leader if leader > 0 else tid
 
 
-def has_lived_since(process: int, time: int) -> bool:
-    """Tell whether a process was there already at a time in nanoseconds since the Unix epoch, as far as /proc tells."""
+def has_lived_since(process: int, time: int) -> bool | None:
+    """Tell whether a process was there already at a time in nanoseconds since the Unix epoch; None if unknown."""
     fields = procfs.stat(process)
     if len(fields) <= _START_TIME:
-        return True
+        return None
     started = int(fields[_START_TIME]) / os.sysconf("SC_CLK_TCK")
     return clock_gettime(CLOCK_BOOTTIME) - started >= (time_ns() - time) / 1e9
 

@@ -14,10 +14,16 @@ from rprun.backends.seccomp.ring import Ring
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import NoReturn
+    from typing import NoReturn, TypeAlias
+
+    # See `supervisor.resume`: what is `known` there, and what is `told`.
+    Known: TypeAlias = tuple[Mapping[int, int], Mapping[int, int]]
+
+# Stands between the words of the two.
+_RESUME = "resume"
 
 
-def start(ring: Ring, source: int, control: int, known: Mapping[int, int] | None = None) -> int:
+def start(ring: Ring, source: int, control: int, known: Known | None = None) -> int:
     """Start a supervisor; return its pid.
 
     Args:
@@ -33,9 +39,12 @@ def start(ring: Ring, source: int, control: int, known: Mapping[int, int] | None
     from rprun.backends.seccomp import supervisor  # noqa: F401
 
     passed = (ring.fd, ring.bell, source, control)
-    processes = [] if known is None else ["resume", *(f"{each}:{number}" for each, number in known.items())]
+    processes: list[str] = []
+    if known is not None:
+        processes = [*_words(known[0]), _RESUME, *_words(known[1])]
+    descriptors = (*passed, *(known[0] if known else ()))
     return interpreter.start_child(
-        lambda: _be(ring, source, control, known), __name__, [*map(str, passed), *processes], (*passed, *(known or ()))
+        lambda: _be(ring, source, control, known), __name__, [*map(str, passed), *processes], descriptors
     )
 
 
@@ -43,19 +52,27 @@ def main(arguments: list[str]) -> None:
     """Be the supervisor. Called in the fresh interpreter only."""
     memory, bell, source, control = map(int, arguments[:4])
     known = None
-    if arguments[4:]:
-        words = (word.partition(":") for word in arguments[5:])
-        known = {int(descriptor): int(process) for descriptor, _, process in words}
-    interpreter.keep_to_itself((memory, bell, source, control, *(known or ())))
+    if _RESUME in arguments:
+        at = arguments.index(_RESUME)
+        known = _mapping(arguments[4:at]), _mapping(arguments[at + 1 :])
+    interpreter.keep_to_itself((memory, bell, source, control, *(known[0] if known else ())))
     _be(Ring(memory, bell), source, control, known)
 
 
-def _be(ring: Ring, source: int, control: int, known: Mapping[int, int] | None) -> NoReturn:
+def _words(mapping: Mapping[int, int]) -> list[str]:
+    return [f"{each}:{value}" for each, value in mapping.items()]
+
+
+def _mapping(words: list[str]) -> dict[int, int]:
+    return {int(each): int(value) for each, _, value in (word.partition(":") for word in words)}
+
+
+def _be(ring: Ring, source: int, control: int, known: Known | None) -> NoReturn:
     from rprun.backends.seccomp import supervisor
 
     if known is None:
         supervisor.serve(ring, source, control)
-    supervisor.resume(ring, source, control, known)
+    supervisor.resume(ring, source, control, *known)
 
 
 def reap(pid: int) -> None:

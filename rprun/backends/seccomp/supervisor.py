@@ -84,7 +84,7 @@ def serve(ring: Ring, channel: int, control: int) -> NoReturn:
         os._exit(status)
 
 
-def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) -> NoReturn:
+def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int], told: Mapping[int, int]) -> NoReturn:
     """Be the supervisor that takes over from one that was killed.
 
     Args:
@@ -92,6 +92,7 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) ->
         listener: rprun's.
         control: as for `serve`.
         known: descriptors, as pidfds, of the processes that rprun knows of, and their numbers.
+        told: the numbers of others that it has been told of, and the times of the records.
     """
     status = 1
     try:
@@ -102,6 +103,7 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) ->
         supervisor = Supervisor(ring, listener, control, by_machine_code=False)
         for descriptor, process in known.items():
             supervisor.processes.watch(descriptor, process)
+        supervisor.processes.unwatched.update(told)
         supervisor.run()
         supervisor.processes.tell_all()
         status = 0

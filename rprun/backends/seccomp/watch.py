@@ -21,7 +21,6 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import resource
 import select
 import socket
 from time import monotonic, sleep, time_ns
@@ -56,8 +55,6 @@ _LOOK_BACK = 0.01
 _GLANCE = 0.0002
 # Messages that are read before it is looked who of those that they were about has ended; and how often in a row.
 _MESSAGES, _ROUNDS = 64, 8
-# Descriptors that are left for everything else, if that is less than half of all.
-_DESCRIPTORS_KEPT = 96
 _MANY = 1024
 # No notification has this id, not even the one that is not there.
 _NO_CALL = -1
@@ -98,7 +95,7 @@ class Watch:
         self._refused = 0  # errno with which the kernel refused the filter
         self._supervisor = 0
         self._control: socket.socket | None = None
-        self._has_hung_up = False  # the supervisor is gone, whatever it may have sent before
+        self._takes_all = False  # the supervisor is gone, whatever it may have sent before, or the run is over
         self._has_messages = False  # which have not been read for want of descriptors, or of time
         # Those who have ended, which is not told yet, and the call in hand when that was heard of.
         self._ended: list[tuple[Process, int]] = []
@@ -110,8 +107,6 @@ class Watch:
             raise
 
     def _open(self) -> None:
-        soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._most_pidfds = max(soft - _DESCRIPTORS_KEPT, soft // 2)
         self._ring = Ring()
         if self._tells_lives:
             self._ring.want_lives()
@@ -142,7 +137,7 @@ class Watch:
     def _start_supervisor(self) -> None:
         source, known = self._source.fileno(), None
         if self._listener >= 0:
-            source, known = self._listener, self._lives.known()
+            source, known = self._listener, (self._lives.known(), self._lives.given_up())
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)  # noqa: FBT003 - the call takes it so
         try:
@@ -153,7 +148,7 @@ class Watch:
         except OSError:
             ours.close()
             raise
-        self._control, self._has_hung_up = ours, False
+        self._control, self._takes_all = ours, False
 
     def while_starting(self) -> tuple[int, Callable[[], None]] | None:
         """Return what to look at until `begin`, and what to do about it."""
@@ -194,7 +189,7 @@ class Watch:
         for process, _ in ready[:told]:
             self._lives.tell(process)
         self._ended = [*waiting, *((process, _NO_CALL) for process, _ in ready[told:])]
-        if has_more or told < len(ready) or (self._has_messages and self._has_room()):
+        if has_more or told < len(ready) or (self._has_messages and self._may_take()):
             return True
         self._rest(busy=delivered > 0 or bool(waiting))
         return False
@@ -209,12 +204,12 @@ class Watch:
             for descriptor, events in found:
                 if descriptor == control:
                     has_word = True
-                    self._has_hung_up = bool(events & select.EPOLLHUP)
+                    self._takes_all |= bool(events & select.EPOLLHUP)
                     continue
                 process = self._lives.hear(descriptor, now, was_reaped=bool(events & select.EPOLLHUP))
                 if process is not None:
                     ended.append(process)
-            if not has_word or not self._has_room():
+            if not has_word or not self._may_take():
                 break
             self._take_messages(_MESSAGES)
         return ended
@@ -331,15 +326,15 @@ class Watch:
 
     # -- what the supervisor says: the listener, the pidfd of each process, its own end
 
-    def _has_room(self) -> bool:
-        """Tell whether there may be more pidfds here; if the supervisor is gone, all that it said must be heard."""
-        return self._has_hung_up or len(self._lives) < self._most_pidfds
+    def _may_take(self) -> bool:
+        """Tell whether to read what the supervisor has sent; what no pidfd is kept of then is counted."""
+        return self._takes_all or self._lives.has_room()
 
     def _take_messages(self, most: int = sys.maxsize) -> None:
         """Read what the supervisor has sent, at most so many of its messages."""
         self._has_messages = False
         while self._control is not None:
-            if most <= 0 or not self._has_room():
+            if most <= 0 or not self._may_take():
                 self._has_messages = True
                 return
             most -= 1
@@ -358,7 +353,7 @@ class Watch:
                 self._takes_privilege = word.split()[1] == b"1"
             elif len(word) == PROCESS.size:
                 # No descriptor was left for it here (see ulimit -n).
-                self._lives.unheard += 1
+                self._lives.give_up(PROCESS.unpack(word))
             else:
                 self._source.close()
                 if word.startswith(FAILED.encode()):
@@ -379,7 +374,12 @@ class Watch:
         control.close()
         self._control = None
         spawn.reap(self._supervisor)
-        self._keep_what_was_told()
+        is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
+        if is_deserted:
+            self._lives.unheard += self._ring.owed()
+            self._ring.owe(0)
+        else:
+            self._keep_what_was_told()
         in_hand = self._in_hand()
         if in_hand and self._listener >= 0:
             # It was killed. The call that it had in hand is answered here: its caller waits for that.
@@ -391,7 +391,6 @@ class Watch:
             self._cut_short += 1
             # Ends wait for it no longer, also if there is no next supervisor who would take another one into its hand.
             self._ring.forget_request()
-        is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
         self._vacant = not is_deserted and (self._listener >= 0 or self._source.fileno() >= 0)
         self._fill_vacancy()
 
@@ -421,8 +420,7 @@ class Watch:
     def finish(self, seconds: float) -> None:
         """Emit what has been done up to now; wait so long at most for what has been answered and not yet noted."""
         deadline = monotonic() + seconds
-        # Who has ended gives back its descriptor at once.
-        self._most_pidfds = sys.maxsize
+        self._takes_all = True
         before = self._in_hand()
         while self._control is not None and monotonic() < deadline:
             if not self._ring.owed() and (not before or self._in_hand() != before):
