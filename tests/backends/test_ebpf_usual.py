@@ -111,7 +111,7 @@ STEPS = st.one_of(
     st.tuples(
         st.just("open"), processes, descriptors | st.just(-2), st.sampled_from(PATHS), st.sampled_from([0, 0o101])
     ),
-    st.tuples(st.just("close"), processes, descriptors, st.sampled_from([0, 0, 0, 5]), st.none() | st.integers(0, 9)),
+    st.tuples(st.just("close"), processes, descriptors, st.sampled_from([0, 0, 0, 5]), st.none() | st.integers(1, 9)),
     st.tuples(st.sampled_from(["connect", "found"]), processes, descriptors),
     st.tuples(st.sampled_from(["fork", "end", "unlink"]), processes),
     st.tuples(st.just("noise"), st.sampled_from([Kind.CALL, Kind.CLOSED]), st.binary(max_size=130)),
@@ -119,7 +119,10 @@ STEPS = st.one_of(
 
 
 def records_of(steps: Sequence[tuple[Any, ...]]) -> list[bytes]:
-    """Return the records of steps; a close is of what has been opened last, unless it says since when that was open."""
+    """Return the records of steps; a close is of what has been opened last, unless it says since when that was open.
+
+    That is a time, and never 0.
+    """
     since: dict[tuple[int, int], int] = {}
     records = []
     for time, (what, *about) in enumerate(steps, 1):
@@ -129,7 +132,7 @@ def records_of(steps: Sequence[tuple[Any, ...]]) -> list[bytes]:
             records.append(opened(process, time, descriptor, path, flags))
         elif what == "close":
             process, descriptor, sent, at = about
-            at = since.get((process, descriptor), 0) if at is None else at
+            at = since.get((process, descriptor), 1) if at is None else at
             records.append(closed(process, time, descriptor, at, sent))
         elif what == "noise":
             kind, data = about
