@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccomp_calls import AT_EMPTY_PATH, AT_FDCWD, Memory, event_of, events_of, record_of
+from silent_mounts import filesystem
 
 from rprun.backends.seccomp import decode, record
 from rprun.backends.seccomp.capture import Capture
@@ -229,6 +230,20 @@ def test_no_exec(memory: Memory, tmp_path: Path) -> None:
     (tmp_path / "text").touch(0o644)
     for path in (tmp_path / "missing", tmp_path / "text", tmp_path, tmp_path / "text" / "x"):
         assert event_of("execve", memory.put(bytes(path)), memory.vector(b"x")) is None
+
+
+def test_a_program_that_is_forbidden_here(memory: Memory, tmp_path: Path) -> None:
+    """What the supervisor may not look at the process may be able to execute: that is told."""
+    place = tmp_path / "place"
+    place.mkdir()
+    with filesystem(place, user=1) if os.geteuid() == 0 else contextlib.nullcontext():
+        place.chmod(0o600) if os.geteuid() else None
+        with pytest.raises(PermissionError):
+            (place / "program").stat()
+        path = bytes(place / "program")
+        kind, fields = event_of("execve", memory.put(path), memory.vector(b"program"))
+        place.chmod(0o700) if os.geteuid() else None
+    assert (kind, fields["path"]) == ("exec", path)
 
 
 def test_argv_without_an_end_in_sight(memory: Memory) -> None:

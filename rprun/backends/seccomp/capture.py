@@ -18,14 +18,13 @@ assert sys.platform == "linux"
 
 import os
 import struct
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
+from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.record import ABSENT, CUT, EXISTS, LIMIT, WHOLE, pack_captured, pack_path
 from rprun.backends.seccomp.sockets import Peers
 from rprun.backends.seccomp.views import ONE_LINK, Views
-from rprun.linux.kept_memory import KeptMemory
-from rprun.linux.memory import FIRST_CHUNK, PAGE, Reader
+from rprun.linux.memory import Reader
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -61,19 +60,11 @@ class Capture:
         views: which files the processes see.
     """
 
-    def __init__(self, *, keeps_memory: bool = True) -> None:
-        """Know nobody yet.
-
-        Args:
-            keeps_memory: whether the memory of processes is kept open. What has to be known for that is known only to
-                who sees every exec, also one that seems to find no program.
-        """
+    def __init__(self) -> None:
+        """Know nobody yet."""
         self._reader = Reader()
         self._string = self._reader.string
-        self._memory = KeptMemory()
-        self._open_memory = self._memory.descriptors
         self.views = Views()
-        self._keeps_memory = keeps_memory and self.views.has_own_proc
         self._shared = self.views.shared
         self._peers = Peers(self._reader, self.views.link)
         self._with_rings: set[int] = set()
@@ -106,7 +97,6 @@ class Capture:
     def forget(self, tgid: int) -> None:
         """Forget what is known of a process, which has ended."""
         self.views.forget(tgid)
-        self._memory.forget(tgid)
         self._with_rings.discard(tgid)
 
     def _handler(self, call: calls.Call | None, *, short: bool) -> Handler:
@@ -118,7 +108,7 @@ class Capture:
         if call.kind is ObserverEventKind.UNOBSERVED:
             return self._ring
         if call.kind is ObserverEventKind.EXEC:
-            return lambda arguments, tid, tgid: self._exec(call, arguments, tid, tgid, short=short)
+            return lambda arguments, tid, tgid: self._program(call, arguments, tid, tgid, short=short)
         if call.paths:
             return lambda arguments, tid, tgid: self._path(call, arguments, tid, tgid)
         return lambda arguments, tid, tgid: self._peers.of_call(call, arguments, tid, tgid, short=short)
@@ -135,7 +125,7 @@ class Capture:
         return self._opened(_AT_FDCWD, arguments[0], os.O_CREAT, tid, tgid)
 
     def _opened(self, directory: int, address: int, flags: int, tid: int, tgid: int) -> bytes:
-        path = self._text(tid, tgid, address)
+        path = self._text(tid, address)
         if path is None:
             return _UNREADABLE
         if path[:1] == b"/":
@@ -161,7 +151,7 @@ class Capture:
             flags, resolve, marks = 0, -1, 0
         else:
             marks = WHOLE
-        path = self._text(tid, tgid, arguments[1])
+        path = self._text(tid, arguments[1])
         rooted = resolve != -1 and bool(resolve & _RESOLVE_IN_ROOT)
         base: bytes | None = b""
         if path is not None and (path[:1] != b"/" or rooted):
@@ -179,7 +169,7 @@ class Capture:
             if place == calls.DESCRIPTOR:
                 blobs += (b"", self._descriptor(tid, tgid, arguments[directory]))
             elif directory == calls.TEXT:
-                blobs += (b"", self._text(tid, tgid, arguments[place]))
+                blobs += (b"", self._text(tid, arguments[place]))
             else:
                 # Only the first path of linkat may be empty.
                 empty_path = flags & _AT_EMPTY_PATH and not blobs
@@ -191,7 +181,7 @@ class Capture:
         self, tid: int, tgid: int, directory: int, address: int, *, may_be_empty: bool
     ) -> tuple[bytes | None, bytes | None]:
         """Return the directory a path is relative to, b"" where it is not, and the path."""
-        path = b"" if may_be_empty and address == 0 else self._text(tid, tgid, address)
+        path = b"" if may_be_empty and address == 0 else self._text(tid, address)
         if path is None or path[:1] == b"/":
             return b"", path
         if path == b"" and may_be_empty:
@@ -199,15 +189,6 @@ class Capture:
         return self._directory(tid, tgid, directory), path
 
     # -- processes
-
-    def _exec(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
-        # It ends all other threads.
-        self.views.forget(tgid)
-        try:
-            return self._program(call, arguments, tid, tgid, short=short)
-        finally:
-            # Only now: what has been read here was the memory of the program before.
-            self._memory.expect_exec(tgid)
 
     def _program(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
         directory, place = call.paths[0]
@@ -227,8 +208,8 @@ class Capture:
     def _executable(self, path: bytes, tid: int, tgid: int) -> tuple[int, int]:
         """Return marks and a file's mode: WHOLE with a mode, ABSENT, or neither where it cannot be known.
 
-        ABSENT stands for every reason for which it cannot be executed either: the supervisor is the same user's, or
-        root's.
+        ABSENT stands for what is the same for whoever asks. What is forbidden to the supervisor need not be so to the
+        process, also if the supervisor is root's: in a FUSE file system of another user's, or by a security module.
         """
         visible = self.views.visible(path, tid, tgid)
         if visible is None:
@@ -236,7 +217,7 @@ class Capture:
         try:
             return EXISTS | WHOLE, os.stat(visible).st_mode
         except OSError as error:
-            return (ABSENT if error.errno in (ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG) else 0), 0
+            return (ABSENT if error.errno in (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG) else 0), 0
 
     def _strings(self, tid: int, address: int, width: int) -> tuple[bytes | None, bool]:
         """Read a list of strings, each with its NUL; None if one is unreadable. And whether it had to be cut."""
@@ -303,18 +284,10 @@ class Capture:
 
     # -- texts and directories
 
-    def _text(self, tid: int, tgid: int, address: int) -> bytes | None:
-        memory = self._open_memory.get(tgid)
+    def _text(self, tid: int, address: int) -> bytes | None:
         try:
-            if memory is not None:
-                text = os.pread(memory, min(FIRST_CHUNK, PAGE - address % PAGE), address)
-                end = text.find(0)
-                if end >= 0:
-                    return text[:end]
-            elif self._keeps_memory:
-                self._memory.open(tid, tgid)
             text, whole = self._string(tid, address, _PATH_MAX)
-        except (OSError, OverflowError):
+        except OSError:
             return None
         return text if whole else None
 

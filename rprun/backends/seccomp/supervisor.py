@@ -167,8 +167,7 @@ class Supervisor:
         self._poller = select.poll()
         self._poller.register(listener, select.POLLIN)
         self._machine_code = self._load() if by_machine_code else None
-        # The machine code answers execs that find no program, without a word about them.
-        self._capture = Capture(keeps_memory=self._machine_code is None)
+        self._capture = Capture()
 
     def _load(self) -> answering.Answering | None:
         try:

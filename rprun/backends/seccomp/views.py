@@ -26,6 +26,8 @@ from rprun.backends.seccomp.record import ABSENT, EXISTS
 
 ONE_LINK = os.O_NOFOLLOW
 _NEW = os.O_CREAT | os.O_EXCL
+# Links of a directory in /proc/PID/task: its own two, and one of its only thread's.
+_ONE_THREAD = 3
 
 
 class Views:
@@ -44,7 +46,8 @@ class Views:
         self.is_unsettled = False
         self.has_own_proc = _has_own_proc()
         self._own = _view_of("self") if self.has_own_proc else ()
-        # Those that change what they see: another thread of theirs may make a call before that has come about.
+        # Those that have changed what they see, until they have one thread only: of several, each may see other files,
+        # and one may make a call before another one's change has come about. An exec ends all but one, if it succeeds.
         self._changing: set[int] = set()
 
     def change(self, tgid: int) -> None:
@@ -58,7 +61,7 @@ class Views:
         self.shared.clear()
 
     def forget(self, tgid: int) -> None:
-        """Forget what is known of a process: it has ended, or executes a program, which ends its other threads."""
+        """Forget what is known of a process, which has ended."""
         self.shared.pop(tgid, None)
         self._changing.discard(tgid)
 
@@ -106,6 +109,8 @@ class Views:
         shared = self.shared.get(tgid)
         if shared is None:
             shared = len(self._own) > 1 and _view_of(tid) == self._own
+            if tgid in self._changing and _is_alone(tid, tgid):
+                self._changing.discard(tgid)
             if tgid not in self._changing and not self.is_unsettled:
                 self.shared[tgid] = shared
         if not shared or self.serves_files:
@@ -123,6 +128,14 @@ class Views:
 def _has_own_proc() -> bool:
     try:
         return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _is_alone(tid: int, tgid: int) -> bool:
+    """Tell whether a thread, which stands still, is its process's first and only one."""
+    try:
+        return tid == tgid and os.stat(f"/proc/{tgid}/task").st_nlink == _ONE_THREAD
     except OSError:
         return False
 
