@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import struct
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,8 @@ _OUT = struct.Struct("=IiQ")
 _VERSION = struct.Struct("=IIII")
 _INIT_OUT = struct.Struct("=IIIIHHI40x")
 _INIT = 26
+# include/uapi/linux/auto_fs.h
+_AUTOFS_VERSION = 5
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -32,8 +35,16 @@ def _mount(source: str, target: Path, kind: str, options: str) -> None:
 
 
 @contextlib.contextmanager
-def filesystem(target: Path, user: int = 0) -> Iterator[None]:
-    """Mount a FUSE file system that says hello and nothing more; of another user's than `user` it refuses all."""
+def filesystem(target: Path, user: int = 0) -> Iterator[int]:
+    """Mount a FUSE file system that says hello and nothing more.
+
+    Args:
+        target: where.
+        user: whose it is; of others, root too, it refuses everything at once.
+
+    Returns:
+        What is readable once somebody waits.
+    """
     try:
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -47,9 +58,32 @@ def filesystem(target: Path, user: int = 0) -> Iterator[None]:
             major, minor, readahead, _ = _VERSION.unpack_from(request, 40)
             answer = _INIT_OUT.pack(major, minor, readahead, 0, 1, 1, 4096)
             os.write(device, _OUT.pack(_OUT.size + len(answer), 0, unique) + answer)
-            yield
+            yield device
         finally:
             # Who waits is let go.
             _libc.umount2(os.fsencode(target), MNT_FORCE | MNT_DETACH)
     finally:
         os.close(device)
+
+
+@contextlib.contextmanager
+def automount(target: Path) -> Iterator[int]:
+    """Put autofs where something would be mounted when somebody comes there.
+
+    Returns:
+        What is readable once somebody waits.
+    """
+    read, write = os.pipe()
+    # Its own daemon is a process group, for which there is nothing to wait.
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as daemon:
+        try:
+            versions = f"minproto={_AUTOFS_VERSION},maxproto={_AUTOFS_VERSION}"
+            _mount("silent", target, "autofs", f"fd={write},pgrp={daemon.pid},{versions},direct")
+            try:
+                yield read
+            finally:
+                _libc.umount2(os.fsencode(target), MNT_DETACH)
+        finally:
+            os.close(read)
+            os.close(write)
+            daemon.communicate()

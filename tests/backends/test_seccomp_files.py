@@ -114,13 +114,35 @@ def test_proc_self_is_the_process(memory: Memory) -> None:
         assert "exists" not in event_of("open", memory.put(text), 0)[1]
 
 
-def test_nothing_is_looked_at_beside_a_server_of_files(memory: Memory) -> None:
-    """Who has opened /dev/fuse may be who would have to answer."""
-    capture = Capture()
-    path = memory.put(b"/etc")
-    assert "exists" in event_of("open", path, 0, capture=capture)[1]
-    event_of("open", memory.put(b"/dev/fuse"), os.O_RDWR, capture=capture)
-    assert "exists" not in event_of("open", path, 0, capture=capture)[1]
+def test_links_that_lead_everybody_elsewhere(memory: Memory, tmp_path: Path) -> None:
+    """What is found, or not, behind a link into /proc/self is another thing for the process: it is not known."""
+    targets = ("/proc/self/fd/99999", "/proc/thread-self/fd/99999", "/dev/fd/99999", "outer", "/proc/self/fd/99999/x")
+    (tmp_path / "outer").symlink_to("/proc/self/fd/99999")
+    for number, target in enumerate(targets):
+        (tmp_path / f"link{number}").symlink_to(target)
+        path = memory.put(bytes(tmp_path / f"link{number}"))
+        assert "exists" not in event_of("open", path, 0)[1]
+        assert event_of("execve", path, memory.vector(b"x"))[0] == "exec"
+    (tmp_path / "links").symlink_to(tmp_path)
+    for name in ("links/nothing", "links/links/nothing/x", "nothing/../links"):
+        path = memory.put(bytes(tmp_path / name))
+        assert event_of("open", path, 0)[1]["exists"] is False
+        assert event_of("execve", path, memory.vector(b"x")) is None
+    # A program that is what this process's descriptor leads to, and not what the supervisor's does.
+    (tmp_path / "program").symlink_to("/proc/self/fd/0")
+    assert event_of("execve", memory.put(bytes(tmp_path / "program")), memory.vector(b"x"))[0] == "exec"
+
+
+def test_programs_behind_links(memory: Memory, tmp_path: Path) -> None:
+    """A link to a program is one; a link to a directory or to what is no program is none."""
+    (tmp_path / "shell").symlink_to("../" * 9 + "bin/sh")
+    (tmp_path / "here").symlink_to(".")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "text").touch()
+    for name in ("shell", "here/here/shell"):
+        assert event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x"))[0] == "exec"
+    for name in ("here/text", "here", "here/shell/x", "loop"):
+        assert event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x")) is None
 
 
 def test_openat2(memory: Memory) -> None:

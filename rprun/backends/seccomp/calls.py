@@ -107,6 +107,9 @@ CALLS = {call.name: call for call in _CALLS}
 VIEWS = ("chroot", "pivot_root", "setns", "unshare")
 VIEWS_OF_OTHERS = ("chroot", "pivot_root")
 
+# These put a file system in place, which may be one that a process of the tree serves. They make no event either.
+MOUNTS = ("mount", "move_mount")
+
 # i386 has had one call for all of sockets, with the true call in its first register and that one's arguments in memory
 # (include/uapi/linux/net.h); newer programs use calls of their own.
 SOCKETCALL = "socketcall"
@@ -135,6 +138,10 @@ VIEW_NUMBERS = {
     (syscalls.AUDIT_ARCH[abi], numbers[name]): name in VIEWS_OF_OTHERS
     for abi, numbers in syscalls.NUMBERS.items()
     for name in VIEWS
+}
+# AUDIT_ARCH and number of each of MOUNTS.
+MOUNT_NUMBERS = {
+    (syscalls.AUDIT_ARCH[abi], numbers[name]) for abi, numbers in syscalls.NUMBERS.items() for name in MOUNTS
 }
 
 
@@ -182,4 +189,4 @@ def _names(categories: Iterable[EventCategory | str]) -> set[str]:
         names.add(SOCKETCALL)
     if asked.intersection(BYPASSED):
         names.add("io_uring_setup")
-    return names.union(VIEWS) if names else names
+    return names.union(VIEWS, MOUNTS) if names else names

@@ -18,7 +18,6 @@ assert sys.platform == "linux"
 
 import os
 import struct
-from errno import ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.record import ABSENT, CUT, EXISTS, LIMIT, WHOLE, pack_captured, pack_path
@@ -66,6 +65,7 @@ class Capture:
         self._string = self._reader.string
         self.views = Views()
         self._shared = self.views.shared
+        self._looking = self.views.looking
         self._peers = Peers(self._reader, self.views.link)
         self._with_rings: set[int] = set()
         self._handlers: dict[tuple[int, int], Handler] = {
@@ -73,6 +73,7 @@ class Capture:
         }
         for key, of_others in calls.VIEW_NUMBERS.items():
             self._handlers[key] = self._change_of_all if of_others else self._change
+        self._handlers |= dict.fromkeys(calls.MOUNT_NUMBERS, self._mount)
 
     def capture(self, arch: int, number: int, arguments: Sequence[int], tid: int, tgid: int) -> bytes | None:
         """Read what a call is about; never raises.
@@ -132,13 +133,12 @@ class Capture:
             # Most of all calls come this way. So the usual one, a plain path of a known process, is written out.
             if (
                 self._shared.get(tgid)
-                and not self.views.serves_files
+                and not self._looking.is_careful
                 and not flags & _NOT_PLAIN
                 and b"self" not in path
                 and b"/dev/" not in path
-                and _access(path, os.F_OK)
             ):
-                return pack_path(path, EXISTS)
+                return pack_path(path, EXISTS if _access(path, os.F_OK) else self._looking.absence(path))
             return pack_path(path, self.views.existence(path, flags, tid, tgid))
         base = self._directory(tid, tgid, directory)
         marks = self.views.existence(_join(base, path), flags, tid, tgid) if base and path else 0
@@ -158,7 +158,7 @@ class Capture:
             base = self._directory(tid, tgid, arguments[0])
         if rooted and path is not None:
             path = path.lstrip(b"/") or b"."
-        elif path and base is not None and (resolve == 0 or self.views.is_fuse(_join(base, path))):
+        elif path and base is not None and resolve == 0:
             marks |= self.views.existence(_join(base, path), flags, tid, tgid)
         return pack_captured((base, path), marks, second=flags)
 
@@ -196,7 +196,7 @@ class Capture:
         empty_path = call.flags is not None and bool(arguments[call.flags] & _AT_EMPTY_PATH)
         base, path = self._place(tid, tgid, number, arguments[place], may_be_empty=empty_path)
         full = None if path is None or base is None else _join(base, path)
-        marks, mode = self._executable(full, tid, tgid) if full else (0, 0)
+        marks, mode = self.views.program(full, tid, tgid) if full else (0, 0)
         if marks & ABSENT:
             # A step of a search along PATH: nothing more is needed of it.
             return pack_captured((base, path), marks)
@@ -204,20 +204,6 @@ class Capture:
         argv, cut = self._strings(tid, arguments[call.vector], 4 if short else 8)
         cwd = self._directory(tid, tgid, _AT_FDCWD)
         return pack_captured((base, path, cwd, argv), marks | (CUT if cut else 0), first=mode)
-
-    def _executable(self, path: bytes, tid: int, tgid: int) -> tuple[int, int]:
-        """Return marks and a file's mode: WHOLE with a mode, ABSENT, or neither where it cannot be known.
-
-        ABSENT stands for what is the same for whoever asks. What is forbidden to the supervisor need not be so to the
-        process, also if the supervisor is root's: in a FUSE file system of another user's, or by a security module.
-        """
-        visible = self.views.visible(path, tid, tgid)
-        if visible is None:
-            return 0, 0
-        try:
-            return EXISTS | WHOLE, os.stat(visible).st_mode
-        except OSError as error:
-            return (ABSENT if error.errno in (ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG) else 0), 0
 
     def _strings(self, tid: int, address: int, width: int) -> tuple[bytes | None, bool]:
         """Read a list of strings, each with its NUL; None if one is unreadable. And whether it had to be cut."""
@@ -275,6 +261,10 @@ class Capture:
     def _change_of_all(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
         """From now on, which files a process sees is asked at each call of any."""
         self.views.change_all()
+
+    def _mount(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
+        """From now on, who has to be waited for may be one of the tree."""
+        self._looking.expect_mount()
 
     def _ring(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
         """Set WHOLE for the first ring of a process, the only one that is told of."""

@@ -62,6 +62,11 @@ class Processes:
         """Return a descriptor that is readable when `forget_ended` would forget somebody."""
         return self._ended.fileno()
 
+    def wake_for(self, descriptor: int) -> None:
+        """Have `fileno` be readable for a moment when another descriptor has something urgent (EPOLLPRI)."""
+        if descriptor >= 0:
+            self._ended.register(descriptor, select.EPOLLPRI)
+
     def has(self, process: int) -> bool:
         """Tell whether a process is known, and its end will be heard of."""
         return process in self._pidfds
@@ -76,7 +81,8 @@ class Processes:
     def forget_ended(self) -> None:
         """Forget those that have ended. To be called before their numbers can come back."""
         for descriptor, _ in self._ended.poll(0):
-            self._forget(descriptor)
+            if descriptor in self._numbers:
+                self._forget(descriptor)
 
     def _forget(self, descriptor: int) -> None:
         self._ended.unregister(descriptor)

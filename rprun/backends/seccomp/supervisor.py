@@ -168,6 +168,7 @@ class Supervisor:
         self._poller.register(listener, select.POLLIN)
         self._machine_code = self._load() if by_machine_code else None
         self._capture = Capture()
+        self.processes.wake_for(self._capture.views.looking.mounts.fileno())
 
     def _load(self) -> answering.Answering | None:
         try:
@@ -266,12 +267,14 @@ class Supervisor:
             self._look_at = now + _LOOK_AROUND
             self._closed = self._ring.is_closed()
             self.processes.forget_ended()
+            self._capture.views.looking.look_again()
         if self._closed:
             return False
         process = self.processes.of(tid)
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
-            if self._capture.views.serves_files or self._capture.views.is_unsettled:
+            self._machine_code.is_careful = self._capture.views.looking.is_careful
+            if self._capture.views.is_unsettled:
                 self._machine_code = None
             elif tid == process and self.processes.has(process) and self._capture.views.shared.get(process):
                 self._machine_code.know(process)
