@@ -185,14 +185,14 @@ static long directory(int tid, int number, char *into)
     return size;
 }
 
-/* Whether it may be another thing for whoever asks, as /proc/self and /dev/fd, /dev/stdin. */
+/* Whether it may be another thing for whoever asks, as /proc/self and /dev/fd, /dev/stdin; or is /dev/userfaultfd. */
 static int is_special(const char *path, const char *end)
 {
     for (; end - path >= 4; path++) {
         if (path[0] == 's' && path[1] == 'e' && path[2] == 'l' && path[3] == 'f')
             return 1;
         if (end - path >= 6 && path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && path[4] == '/'
-            && (path[5] == 'f' || path[5] == 's'))
+            && (path[5] == 'f' || path[5] == 's' || (path[5] == 'u' && end - path >= 7 && path[6] == 's')))
             return 1;
     }
     return 0;

@@ -28,7 +28,7 @@ from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     # Registers, thread, process.
@@ -46,6 +46,8 @@ _ARGV_MAX = LIMIT - 5 * _PATH_MAX
 # Read at once of argv's strings. A page is this size or a multiple of it.
 _CHUNK = 4096
 _CHUNKS_KEPT = 64
+# Whoever opens it may call userfaultfd(2) through it (Linux 6.1).
+_FAULTS_DEVICE = b"/dev/userfaultfd"
 _NOTHING = pack_captured(())
 _UNREADABLE = pack_captured((b"", None))
 _access = os.access
@@ -57,6 +59,8 @@ class Capture:
 
     Attributes:
         views: which files the processes see.
+        serves_pages: some of the tree may provide pages itself. What is not there yet is not read any more. Of any
+            process: the pages may be those of another one that shares the memory, or of a child. Only to be read.
     """
 
     def __init__(self) -> None:
@@ -67,6 +71,7 @@ class Capture:
         self._shared = self.views.shared
         self._looking = self.views.looking
         self._peers = Peers(self._reader, self.views.link)
+        self.serves_pages = False
         self._with_rings: set[int] = set()
         self._handlers: dict[tuple[int, int], Handler] = {
             key: self._handler(call, short=calls.has_short_pointers(*key)) for key, call in calls.BY_NUMBER.items()
@@ -74,6 +79,7 @@ class Capture:
         for key, of_others in calls.VIEW_NUMBERS.items():
             self._handlers[key] = self._change_of_all if of_others else self._change
         self._handlers |= dict.fromkeys(calls.MOUNT_NUMBERS, self._mount)
+        self._handlers |= dict.fromkeys(calls.FAULT_NUMBERS, self._serve_pages)
 
     def capture(self, arch: int, number: int, arguments: Sequence[int], tid: int, tgid: int) -> bytes | None:
         """Read what a call is about; never raises.
@@ -99,6 +105,13 @@ class Capture:
         """Forget what is known of a process, which has ended."""
         self.views.forget(tgid)
         self._with_rings.discard(tgid)
+
+    def distrust(self, processes: Iterable[int]) -> None:
+        """Take over from somebody who knew more: these processes may have done anything that was to be noticed."""
+        self._serve_pages((), 0, 0)
+        self._looking.expect_mount()
+        for tgid in processes:
+            self.views.change(tgid)
 
     def _handler(self, call: calls.Call | None, *, short: bool) -> Handler:
         if call is None:
@@ -139,9 +152,9 @@ class Capture:
                 and b"/dev/" not in path
             ):
                 return pack_path(path, EXISTS if _access(path, os.F_OK) else self._looking.absence(path))
-            return pack_path(path, self.views.existence(path, flags, tid, tgid))
+            return pack_path(path, self._existence(path, flags, tid, tgid))
         base = self._directory(tid, tgid, directory)
-        marks = self.views.existence(_join(base, path), flags, tid, tgid) if base and path else 0
+        marks = self._existence(_join(base, path), flags, tid, tgid) if base and path else 0
         return pack_captured((base, path), marks)
 
     def _openat2(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
@@ -159,7 +172,7 @@ class Capture:
         if rooted and path is not None:
             path = path.lstrip(b"/") or b"."
         elif path and base is not None and resolve == 0:
-            marks |= self.views.existence(_join(base, path), flags, tid, tgid)
+            marks |= self._existence(_join(base, path), flags, tid, tgid)
         return pack_captured((base, path), marks, second=flags)
 
     def _path(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
@@ -265,6 +278,15 @@ class Capture:
     def _mount(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
         """From now on, who has to be waited for may be one of the tree."""
         self._looking.expect_mount()
+
+    def _serve_pages(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
+        """From now on, who has to be waited for to read a page may be one of the tree."""
+        self.serves_pages = self._reader.is_careful = True
+
+    def _existence(self, path: bytes, flags: int, tid: int, tgid: int) -> int:
+        if path.endswith(_FAULTS_DEVICE):
+            self._serve_pages((), tid, tgid)
+        return self.views.existence(path, flags, tid, tgid)
 
     def _ring(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
         """Set WHOLE for the first ring of a process, the only one that is told of."""

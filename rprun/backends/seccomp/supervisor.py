@@ -39,7 +39,7 @@ from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import NoReturn
 
     from rprun.backends.seccomp.ring import Ring
@@ -97,6 +97,7 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int]) ->
         ring.take_back()
         # What has ended the other one may have been the machine code: this one does without.
         supervisor = Supervisor(ring, listener, control, by_machine_code=False)
+        supervisor.distrust(known.values())
         for descriptor, process in known.items():
             supervisor.processes.watch(descriptor, process)
         supervisor.run()
@@ -187,6 +188,10 @@ class Supervisor:
         except OSError:
             return None
 
+    def distrust(self, processes: Iterable[int]) -> None:
+        """Take over from one that knew more of these processes."""
+        self._capture.distrust(processes)
+
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
         listener, ring, note, request = self._listener, self._ring, self._note, self._request
@@ -274,7 +279,7 @@ class Supervisor:
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
             self._machine_code.is_careful = self._capture.views.looking.is_careful
-            if self._capture.views.is_unsettled:
+            if self._capture.views.is_unsettled or self._capture.serves_pages:
                 self._machine_code = None
             elif tid == process and self.processes.has(process) and self._capture.views.shared.get(process):
                 self._machine_code.know(process)

@@ -378,9 +378,15 @@ is left out of all else, and a search along
 is reported step by step there.
 Before Linux 5.12 it is left out of everything then.
 What is mounted over such a file system, as an overlay or a loop device, counts as local.
-A call with a path on a page that is mapped from such a file system, and is not in memory, is waited for by all; and so
-is one on a page whose faults one of the tree handles
-.Pq Xr userfaultfd 2 .
+A call with a path on a page that is mapped from such a file system, and is not in memory, is waited for by all.
+.Pp
+Once one of the tree can provide pages itself
+.Pq Xr userfaultfd 2 ,
+what lies on a page that has yet to be provided is null.
+If it can so by
+.Pa /dev/userfaultfd ,
+that is not noticed where files are not observed, or where the descriptor was received: there such a tree can wait for
+ever.
 .Pp
 A symbolic link that leads to something below
 .Pa /proc/self
