@@ -103,6 +103,10 @@ class Mounts:
         self.points, self.proc, self._local = frozenset(points), frozenset(proc), frozenset(local)
         self.may_wait = may_wait
 
+    def close(self) -> None:
+        """Hear of nothing any more."""
+        while self._opened:
+            os.close(self._opened.pop())
+
     def __del__(self) -> None:
-        for descriptor in self._opened:
-            os.close(descriptor)
+        self.close()

@@ -145,6 +145,15 @@ def test_programs_behind_links(memory: Memory, tmp_path: Path) -> None:
         assert event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x")) is None
 
 
+def test_who_takes_over(memory: Memory, tmp_path: Path) -> None:
+    """Whatever may have been noticed before, is taken for noticed; what can be known is known all the same."""
+    capture = Capture()
+    capture.distrust([os.getpid()])
+    assert (capture.serves_pages, capture.views.looking.is_careful) == (True, True)
+    for name, exists in (("", True), ("none", False)):
+        assert event_of("open", memory.put(bytes(tmp_path / name)), 0, capture=capture)[1]["exists"] is exists
+
+
 def test_openat2(memory: Memory) -> None:
     """Its flags are in memory, and it may have a root of its own."""
     path, how = memory.put(b"/etc"), memory.put(struct.pack("=3Q", os.O_WRONLY, 0, 0))
