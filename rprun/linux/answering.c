@@ -15,10 +15,14 @@
  */
 
 #include <linux/ioctl.h>
+#include <linux/openat2.h>
 #include <linux/seccomp.h>
 #include <linux/time_types.h>
 #include <asm/unistd.h>
 
+#ifndef RESOLVE_CACHED /* Linux 5.12 */
+#define RESOLVE_CACHED 0x20
+#endif
 #ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS /* Linux 6.6 */
 #define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
@@ -62,9 +66,11 @@ struct context {
     long here;                    /* the processor of this process when it answered last */
     struct whereabouts *whereabouts; /* of threads: KNOWN slots */
     struct stat_file *stat_files;    /* of those that were asked about last: STAT_FILES slots */
+    long careful;                 /* nobody may be waited for: only what the kernel knows is looked at */
+    long missed;                  /* what was looked for last was not there, as the next of a search may not be */
 };
 
-_Static_assert(sizeof(struct context) == 25 * 8, "answering.py: _FIELDS");
+_Static_assert(sizeof(struct context) == 27 * 8, "answering.py: _FIELDS");
 
 /* What `answer` returns. */
 enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND };
@@ -81,6 +87,7 @@ enum {
     PLANS = 512, KNOWN = 4096, STAT_FILES = 8, PAGE = 4096, CHUNK = 256, PATH = 4096,
     EXISTS = 1, ABSENT = 2, ALIGN = 8, NO_ENTRY = 2, NOT_A_DIRECTORY = 20,
     AT_FDCWD = -100, AT_SYMLINK_NOFOLLOW = 0x100, O_CREAT = 0100, O_EXCL = 0200, O_NOFOLLOW = 0400000,
+    O_CLOEXEC = 02000000, O_PATH = 010000000,
     POLLIN = 1, POLLHUP = 16,
 };
 enum { MOVED = 200000 }; /* ns that a thread waits, or runs, before the scheduler moves it: less than a tick */
@@ -184,29 +191,65 @@ static long directory(int tid, int number, char *into)
     return size;
 }
 
-/* Whether it may be another thing for whoever asks, as /proc/self and /dev/fd, /dev/stdin; or is /dev/fuse. */
+/* Whether it may be another thing for whoever asks, as /proc/self and /dev/fd, /dev/stdin; or is /dev/userfaultfd. */
 static int is_special(const char *path, const char *end)
 {
     for (; end - path >= 4; path++) {
         if (path[0] == 's' && path[1] == 'e' && path[2] == 'l' && path[3] == 'f')
             return 1;
         if (end - path >= 6 && path[0] == '/' && path[1] == 'd' && path[2] == 'e' && path[3] == 'v' && path[4] == '/'
-            && (path[5] == 'f' || path[5] == 's'))
+            && (path[5] == 'f' || path[5] == 's' || (path[5] == 'u' && end - path >= 7 && path[6] == 's')))
             return 1;
     }
     return 0;
 }
 
-/* Looks whether a path is there, as an open with these flags would find it; gives marks. */
-static int existence(const char *path, word flags)
+/* Looks at a path without going where openat2(2) is told not to; gives 0 or an error. */
+static long look(const char *path, word nofollow, word resolve)
 {
-    long error;
-    if (flags & O_NOFOLLOW || (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL)) {
+    struct open_how how = {O_PATH | O_CLOEXEC | nofollow, 0, resolve};
+    long file = call6(__NR_openat2, AT_FDCWD, (long)path, (long)&how, sizeof(how), 0, 0);
+    if (file < 0)
+        return file;
+    call(__NR_close, file, 0, 0);
+    return 0;
+}
+
+static int is_absence(long error)
+{
+    return error == -NO_ENTRY || error == -NOT_A_DIRECTORY;
+}
+
+/* Looks whether a path is there, as an open with these flags would find it; gives marks, -1 where Python has to look.
+ *
+ * What is not there may be so for this process alone, where a link leads to /proc/self: that is for Python, and what
+ * has no link on its way cannot. */
+static int existence(struct context *c, const char *path, word flags)
+{
+    word nofollow = flags & O_NOFOLLOW;
+    if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+        nofollow = O_NOFOLLOW;
+    word cached = c->careful ? RESOLVE_CACHED : 0;
+    long error = c->missed ? look(path, nofollow, RESOLVE_NO_SYMLINKS | cached) : 0;
+    if (is_absence(error))
+        return ABSENT;
+    if (c->missed && !error) {
+        c->missed = 0;
+        return EXISTS;
+    }
+    if (cached)
+        error = look(path, nofollow, RESOLVE_NO_MAGICLINKS | cached);
+    else if (nofollow) {
         word status[32]; /* struct stat, 144 bytes */
         error = call6(__NR_newfstatat, AT_FDCWD, (long)path, (long)status, AT_SYMLINK_NOFOLLOW, 0, 0);
     } else
         error = call(__NR_faccessat, AT_FDCWD, path, 0 /* F_OK */);
-    return !error ? EXISTS : error == -NO_ENTRY || error == -NOT_A_DIRECTORY ? ABSENT : 0;
+    c->missed = is_absence(error);
+    if (!error)
+        return EXISTS;
+    if (!c->missed)
+        return cached ? -1 : 0;
+    return is_absence(look(path, nofollow, RESOLVE_NO_SYMLINKS | cached)) ? ABSENT : -1;
 }
 
 /* Captures a call and places its record in the ring; gives where the ring will be written to, PYTHON or NOTHING. */
@@ -240,7 +283,9 @@ static word note(struct context *c)
     if (plan & (OPENS | EXECUTES)) {
         if (is_special(whole, path + size))
             return PYTHON;
-        marks = existence(whole, plan & OPENS ? seen->data.args[1 + at] : 0);
+        marks = existence(c, whole, plan & OPENS ? seen->data.args[1 + at] : 0);
+        if (marks < 0)
+            return PYTHON;
         if (plan & EXECUTES)
             return marks & ABSENT ? NOTHING : PYTHON;
     }

@@ -42,8 +42,9 @@ _FIELDS = (
     *("listener", "ended", "bell", "polls", "sync", "at_once", "window"),
     *("request", "request_size", "response", "words", "data", "data_size", "clock", "processor"),
     *("arch", "plans", "known", "before", "now", "look_at", "last", "here", "whereabouts", "stat_files"),
+    *("careful", "missed"),
 )
-_BEFORE, _NOW, _LAST = (_FIELDS.index(name) for name in ("before", "now", "last"))
+_BEFORE, _NOW, _LAST, _CAREFUL = (_FIELDS.index(name) for name in ("before", "now", "last", "careful"))
 # How a call is done there; see answering.c. They are for numbers below _PLANS.
 PATH_FIRST, AT, OPENS, EXECUTES = 1, 2, 4, 8
 _PLANS = 512
@@ -154,6 +155,15 @@ class Answering:
     @last.setter
     def last(self, tid: int) -> None:
         self._context[_LAST] = tid
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether only those paths are looked at there of which the kernel knows (RESOLVE_CACHED)."""
+        return bool(self._context[_CAREFUL])
+
+    @is_careful.setter
+    def is_careful(self, careful: bool) -> None:
+        self._context[_CAREFUL] = careful
 
     def is_to_go_elsewhere(self) -> bool:
         """Tell whether the thread whose call `answer` has left to its caller goes on on another processor than this."""

@@ -23,6 +23,7 @@ import os
 import struct
 
 from rprun.linux.libc import handle, last_error
+from rprun.linux.pages import readable
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 FIRST_CHUNK = 256
@@ -53,11 +54,15 @@ class Reader:
     """Reads strings and blocks; holds the buffers, so that a short string costs little more than the system call.
 
     Not for use by two threads at once.
+
+    Attributes:
+        is_careful: what some program has to provide first (userfaultfd(2)) is not read, but taken for unreadable.
     """
 
-    __slots__ = ("_chunk", "_local", "_local_address", "_remote", "_remote_address")
+    __slots__ = ("_chunk", "_local", "_local_address", "_remote", "_remote_address", "is_careful")
 
     def __init__(self) -> None:
+        self.is_careful = False
         self._chunk = ctypes.create_string_buffer(FIRST_CHUNK)
         # ctypes objects over which struct packs: setting a Structure's fields takes twice as long.
         self._local = ctypes.create_string_buffer(_IOVEC.size)
@@ -83,7 +88,8 @@ class Reader:
                 ESRCH if there is no such process.
         """
         # The short way, for a string within one chunk of one page: all but a few.
-        if limit >= FIRST_CHUNK and address & (PAGE - 1) <= PAGE - FIRST_CHUNK and 0 <= address < _END:
+        near = address & (PAGE - 1) <= PAGE - FIRST_CHUNK and 0 <= address < _END
+        if near and limit >= FIRST_CHUNK and not self.is_careful:
             _pack_iovec(self._remote, 0, address, FIRST_CHUNK)
             if _readv(pid, self._local_address, 1, self._remote_address, 1, 0) == FIRST_CHUNK:
                 text: bytes = self._chunk.value
@@ -125,6 +131,10 @@ class Reader:
         if not 0 <= address < _END:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         size = min(size, _END - address)
+        if self.is_careful:
+            size = readable(pid, address, size)
+            if not size:
+                raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         buffer, done = bytearray(size), 0
         keeper = (ctypes.c_char * size).from_buffer(buffer)
         while done < size:

@@ -148,6 +148,7 @@ _TABLE: dict[str, tuple[int | None, int | None, int | None]] = {
     "io_uring_register": (427, 427, 427),
     "ptrace": (101, 117, 26),
     "seccomp": (317, 277, 354),
+    "userfaultfd": (323, 282, 374),
 }
 
 # Calls of x32 that are not x86_64's: pointers in memory have another size there. None: there is no such call.

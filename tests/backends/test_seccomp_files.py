@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seccomp_calls import AT_EMPTY_PATH, AT_FDCWD, Memory, event_of, events_of, record_of
+from silent_mounts import filesystem
 
 from rprun.backends.seccomp import decode, record
 from rprun.backends.seccomp.capture import Capture
@@ -113,13 +114,44 @@ def test_proc_self_is_the_process(memory: Memory) -> None:
         assert "exists" not in event_of("open", memory.put(text), 0)[1]
 
 
-def test_nothing_is_looked_at_beside_a_server_of_files(memory: Memory) -> None:
-    """Who has opened /dev/fuse may be who would have to answer."""
+def test_links_that_lead_everybody_elsewhere(memory: Memory, tmp_path: Path) -> None:
+    """What is found, or not, behind a link into /proc/self is another thing for the process: it is not known."""
+    targets = ("/proc/self/fd/99999", "/proc/thread-self/fd/99999", "/dev/fd/99999", "outer", "/proc/self/fd/99999/x")
+    (tmp_path / "outer").symlink_to("/proc/self/fd/99999")
+    for number, target in enumerate(targets):
+        (tmp_path / f"link{number}").symlink_to(target)
+        path = memory.put(bytes(tmp_path / f"link{number}"))
+        assert "exists" not in event_of("open", path, 0)[1]
+        assert event_of("execve", path, memory.vector(b"x"))[0] == "exec"
+    (tmp_path / "links").symlink_to(tmp_path)
+    for name in ("links/nothing", "links/links/nothing/x", "nothing/../links"):
+        path = memory.put(bytes(tmp_path / name))
+        assert event_of("open", path, 0)[1]["exists"] is False
+        assert event_of("execve", path, memory.vector(b"x")) is None
+    # A program that is what this process's descriptor leads to, and not what the supervisor's does.
+    (tmp_path / "program").symlink_to("/proc/self/fd/0")
+    assert event_of("execve", memory.put(bytes(tmp_path / "program")), memory.vector(b"x"))[0] == "exec"
+
+
+def test_programs_behind_links(memory: Memory, tmp_path: Path) -> None:
+    """A link to a program is one; a link to a directory or to what is no program is none."""
+    (tmp_path / "shell").symlink_to("../" * 9 + "bin/sh")
+    (tmp_path / "here").symlink_to(".")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "text").touch()
+    for name in ("shell", "here/here/shell"):
+        assert event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x"))[0] == "exec"
+    for name in ("here/text", "here", "here/shell/x", "loop"):
+        assert event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x")) is None
+
+
+def test_who_takes_over(memory: Memory, tmp_path: Path) -> None:
+    """Whatever may have been noticed before, is taken for noticed; what can be known is known all the same."""
     capture = Capture()
-    path = memory.put(b"/etc")
-    assert "exists" in event_of("open", path, 0, capture=capture)[1]
-    event_of("open", memory.put(b"/dev/fuse"), os.O_RDWR, capture=capture)
-    assert "exists" not in event_of("open", path, 0, capture=capture)[1]
+    capture.distrust([os.getpid()])
+    assert (capture.serves_pages, capture.views.looking.is_careful) == (True, True)
+    for name, exists in (("", True), ("none", False)):
+        assert event_of("open", memory.put(bytes(tmp_path / name)), 0, capture=capture)[1]["exists"] is exists
 
 
 def test_openat2(memory: Memory) -> None:
@@ -229,6 +261,20 @@ def test_no_exec(memory: Memory, tmp_path: Path) -> None:
     (tmp_path / "text").touch(0o644)
     for path in (tmp_path / "missing", tmp_path / "text", tmp_path, tmp_path / "text" / "x"):
         assert event_of("execve", memory.put(bytes(path)), memory.vector(b"x")) is None
+
+
+def test_a_program_that_is_forbidden_here(memory: Memory, tmp_path: Path) -> None:
+    """What the supervisor may not look at the process may be able to execute: that is told."""
+    place = tmp_path / "place"
+    place.mkdir()
+    with filesystem(place, user=1) if os.geteuid() == 0 else contextlib.nullcontext():
+        place.chmod(0o600) if os.geteuid() else None
+        with pytest.raises(PermissionError):
+            (place / "program").stat()
+        path = bytes(place / "program")
+        kind, fields = event_of("execve", memory.put(path), memory.vector(b"program"))
+        place.chmod(0o700) if os.geteuid() else None
+    assert (kind, fields["path"]) == ("exec", path)
 
 
 def test_argv_without_an_end_in_sight(memory: Memory) -> None:

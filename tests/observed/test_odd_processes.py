@@ -285,3 +285,74 @@ def test_whose_memory(tmp_path: Path) -> None:
     paths = [str(event["path"]) for event in of_kind(events, "file-open")]
     expected = ["/nowhere/of the parent", "/nowhere/of the  child", "/nowhere/of the program"] * count
     assert [path for path in paths if not path.startswith(("/etc/ld", "/lib", "/usr/lib"))] == expected
+
+
+CLOSED_PAGE = """
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+int main(void)
+{
+    char *page = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    strcpy(page, "/etc/passwd");
+    if (open(page, O_RDONLY) < 0 || mprotect(page, 4096, PROT_NONE))
+        return 1;
+    return open(page, O_RDONLY) < 0 ? 5 : 2;
+}
+"""
+
+
+def test_a_page_that_is_closed(tmp_path: Path) -> None:
+    """What the kernel cannot read, as it is in a page without permissions, is not told either."""
+    result, events = observe(tmp_path, compile_c(tmp_path, CLOSED_PAGE))
+    assert result.returncode == 5
+    assert [event["path"] for event in of_kind(events, "file-open")][-2:] == ["/etc/passwd", None]
+
+
+OWN_VIEW = """
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <unistd.h>
+static pthread_barrier_t step;
+static const char *target, *inside;
+static int failed;
+static void *run(void *nothing)
+{
+    failed = unshare(CLONE_NEWNS) || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0)
+        || mount("none", target, "tmpfs", 0, 0);
+    pthread_barrier_wait(&step);
+    pthread_barrier_wait(&step);
+    open(inside, O_RDONLY);
+    return nothing;
+}
+int main(int argc, char **argv)
+{
+    pthread_t thread;
+    target = argv[1], inside = argv[2];
+    pthread_barrier_init(&step, 0, 2);
+    pthread_create(&thread, 0, run, 0);
+    pthread_barrier_wait(&step);
+    execl("/nowhere/program", "program", (char *)0);
+    execl(target, "program", (char *)0);
+    open("/etc/passwd", O_RDONLY);
+    pthread_barrier_wait(&step);
+    pthread_join(thread, 0);
+    return failed ? 1 : 5;
+}
+"""
+
+
+@pytest.mark.skipif(not is_privileged(), reason="CAP_SYS_ADMIN is missing, which only root has")
+def test_an_exec_that_fails(tmp_path: Path) -> None:
+    """It leaves the threads as they were: one that sees other files than the rest is not taken for one of the rest."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "inside").touch()
+    program = compile_c(tmp_path, OWN_VIEW, "-pthread")
+    result, events = observe(tmp_path, program, str(work), f"{work}/inside")
+    assert result.returncode == 5
+    (opened,) = [event for event in of_kind(events, "file-open") if event["path"] == f"{work}/inside"]
+    assert "exists" not in opened

@@ -107,6 +107,12 @@ CALLS = {call.name: call for call in _CALLS}
 VIEWS = ("chroot", "pivot_root", "setns", "unshare")
 VIEWS_OF_OTHERS = ("chroot", "pivot_root")
 
+# These put a file system in place, which may be one that a process of the tree serves. They make no event either.
+MOUNTS = ("mount", "move_mount")
+
+# With this a process can provide pages itself, its own or its children's, once somebody reads them. No event either.
+FAULTS = "userfaultfd"
+
 # i386 has had one call for all of sockets, with the true call in its first register and that one's arguments in memory
 # (include/uapi/linux/net.h); newer programs use calls of their own.
 SOCKETCALL = "socketcall"
@@ -136,6 +142,12 @@ VIEW_NUMBERS = {
     for abi, numbers in syscalls.NUMBERS.items()
     for name in VIEWS
 }
+# AUDIT_ARCH and number of each of MOUNTS.
+MOUNT_NUMBERS = {
+    (syscalls.AUDIT_ARCH[abi], numbers[name]) for abi, numbers in syscalls.NUMBERS.items() for name in MOUNTS
+}
+# AUDIT_ARCH and number of FAULTS.
+FAULT_NUMBERS = {(syscalls.AUDIT_ARCH[abi], numbers[FAULTS]) for abi, numbers in syscalls.NUMBERS.items()}
 
 
 def find(arch: int, number: int, first: int) -> Call | None:
@@ -182,4 +194,4 @@ def _names(categories: Iterable[EventCategory | str]) -> set[str]:
         names.add(SOCKETCALL)
     if asked.intersection(BYPASSED):
         names.add("io_uring_setup")
-    return names.union(VIEWS) if names else names
+    return names.union(VIEWS, MOUNTS, (FAULTS,)) if names else names

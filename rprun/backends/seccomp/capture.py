@@ -18,19 +18,17 @@ assert sys.platform == "linux"
 
 import os
 import struct
-from errno import EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.record import ABSENT, CUT, EXISTS, LIMIT, WHOLE, pack_captured, pack_path
 from rprun.backends.seccomp.sockets import Peers
 from rprun.backends.seccomp.views import ONE_LINK, Views
-from rprun.linux.kept_memory import KeptMemory
-from rprun.linux.memory import FIRST_CHUNK, PAGE, Reader
+from rprun.linux.memory import Reader
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import TypeAlias
 
     # Registers, thread, process.
@@ -48,6 +46,8 @@ _ARGV_MAX = LIMIT - 5 * _PATH_MAX
 # Read at once of argv's strings. A page is this size or a multiple of it.
 _CHUNK = 4096
 _CHUNKS_KEPT = 64
+# Whoever opens it may call userfaultfd(2) through it (Linux 6.1).
+_FAULTS_DEVICE = b"/dev/userfaultfd"
 _NOTHING = pack_captured(())
 _UNREADABLE = pack_captured((b"", None))
 _access = os.access
@@ -59,29 +59,27 @@ class Capture:
 
     Attributes:
         views: which files the processes see.
+        serves_pages: some of the tree may provide pages itself. What is not there yet is not read any more. Of any
+            process: the pages may be those of another one that shares the memory, or of a child. Only to be read.
     """
 
-    def __init__(self, *, keeps_memory: bool = True) -> None:
-        """Know nobody yet.
-
-        Args:
-            keeps_memory: whether the memory of processes is kept open. What has to be known for that is known only to
-                who sees every exec, also one that seems to find no program.
-        """
+    def __init__(self) -> None:
+        """Know nobody yet."""
         self._reader = Reader()
         self._string = self._reader.string
-        self._memory = KeptMemory()
-        self._open_memory = self._memory.descriptors
         self.views = Views()
-        self._keeps_memory = keeps_memory and self.views.has_own_proc
         self._shared = self.views.shared
+        self._looking = self.views.looking
         self._peers = Peers(self._reader, self.views.link)
+        self.serves_pages = False
         self._with_rings: set[int] = set()
         self._handlers: dict[tuple[int, int], Handler] = {
             key: self._handler(call, short=calls.has_short_pointers(*key)) for key, call in calls.BY_NUMBER.items()
         }
         for key, of_others in calls.VIEW_NUMBERS.items():
             self._handlers[key] = self._change_of_all if of_others else self._change
+        self._handlers |= dict.fromkeys(calls.MOUNT_NUMBERS, self._mount)
+        self._handlers |= dict.fromkeys(calls.FAULT_NUMBERS, self._serve_pages)
 
     def capture(self, arch: int, number: int, arguments: Sequence[int], tid: int, tgid: int) -> bytes | None:
         """Read what a call is about; never raises.
@@ -106,8 +104,14 @@ class Capture:
     def forget(self, tgid: int) -> None:
         """Forget what is known of a process, which has ended."""
         self.views.forget(tgid)
-        self._memory.forget(tgid)
         self._with_rings.discard(tgid)
+
+    def distrust(self, processes: Iterable[int]) -> None:
+        """Take over from somebody who knew more: these processes may have done anything that was to be noticed."""
+        self._serve_pages((), 0, 0)
+        self._looking.expect_mount()
+        for tgid in processes:
+            self.views.change(tgid)
 
     def _handler(self, call: calls.Call | None, *, short: bool) -> Handler:
         if call is None:
@@ -118,7 +122,7 @@ class Capture:
         if call.kind is ObserverEventKind.UNOBSERVED:
             return self._ring
         if call.kind is ObserverEventKind.EXEC:
-            return lambda arguments, tid, tgid: self._exec(call, arguments, tid, tgid, short=short)
+            return lambda arguments, tid, tgid: self._program(call, arguments, tid, tgid, short=short)
         if call.paths:
             return lambda arguments, tid, tgid: self._path(call, arguments, tid, tgid)
         return lambda arguments, tid, tgid: self._peers.of_call(call, arguments, tid, tgid, short=short)
@@ -135,23 +139,22 @@ class Capture:
         return self._opened(_AT_FDCWD, arguments[0], os.O_CREAT, tid, tgid)
 
     def _opened(self, directory: int, address: int, flags: int, tid: int, tgid: int) -> bytes:
-        path = self._text(tid, tgid, address)
+        path = self._text(tid, address)
         if path is None:
             return _UNREADABLE
         if path[:1] == b"/":
             # Most of all calls come this way. So the usual one, a plain path of a known process, is written out.
             if (
                 self._shared.get(tgid)
-                and not self.views.serves_files
+                and not self._looking.is_careful
                 and not flags & _NOT_PLAIN
                 and b"self" not in path
                 and b"/dev/" not in path
-                and _access(path, os.F_OK)
             ):
-                return pack_path(path, EXISTS)
-            return pack_path(path, self.views.existence(path, flags, tid, tgid))
+                return pack_path(path, EXISTS if _access(path, os.F_OK) else self._looking.absence(path))
+            return pack_path(path, self._existence(path, flags, tid, tgid))
         base = self._directory(tid, tgid, directory)
-        marks = self.views.existence(_join(base, path), flags, tid, tgid) if base and path else 0
+        marks = self._existence(_join(base, path), flags, tid, tgid) if base and path else 0
         return pack_captured((base, path), marks)
 
     def _openat2(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
@@ -161,15 +164,15 @@ class Capture:
             flags, resolve, marks = 0, -1, 0
         else:
             marks = WHOLE
-        path = self._text(tid, tgid, arguments[1])
+        path = self._text(tid, arguments[1])
         rooted = resolve != -1 and bool(resolve & _RESOLVE_IN_ROOT)
         base: bytes | None = b""
         if path is not None and (path[:1] != b"/" or rooted):
             base = self._directory(tid, tgid, arguments[0])
         if rooted and path is not None:
             path = path.lstrip(b"/") or b"."
-        elif path and base is not None and (resolve == 0 or self.views.is_fuse(_join(base, path))):
-            marks |= self.views.existence(_join(base, path), flags, tid, tgid)
+        elif path and base is not None and resolve == 0:
+            marks |= self._existence(_join(base, path), flags, tid, tgid)
         return pack_captured((base, path), marks, second=flags)
 
     def _path(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
@@ -179,7 +182,7 @@ class Capture:
             if place == calls.DESCRIPTOR:
                 blobs += (b"", self._descriptor(tid, tgid, arguments[directory]))
             elif directory == calls.TEXT:
-                blobs += (b"", self._text(tid, tgid, arguments[place]))
+                blobs += (b"", self._text(tid, arguments[place]))
             else:
                 # Only the first path of linkat may be empty.
                 empty_path = flags & _AT_EMPTY_PATH and not blobs
@@ -191,7 +194,7 @@ class Capture:
         self, tid: int, tgid: int, directory: int, address: int, *, may_be_empty: bool
     ) -> tuple[bytes | None, bytes | None]:
         """Return the directory a path is relative to, b"" where it is not, and the path."""
-        path = b"" if may_be_empty and address == 0 else self._text(tid, tgid, address)
+        path = b"" if may_be_empty and address == 0 else self._text(tid, address)
         if path is None or path[:1] == b"/":
             return b"", path
         if path == b"" and may_be_empty:
@@ -200,22 +203,13 @@ class Capture:
 
     # -- processes
 
-    def _exec(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
-        # It ends all other threads.
-        self.views.forget(tgid)
-        try:
-            return self._program(call, arguments, tid, tgid, short=short)
-        finally:
-            # Only now: what has been read here was the memory of the program before.
-            self._memory.expect_exec(tgid)
-
     def _program(self, call: calls.Call, arguments: Sequence[int], tid: int, tgid: int, *, short: bool) -> bytes:
         directory, place = call.paths[0]
         number = _AT_FDCWD if directory == calls.CWD else arguments[directory]
         empty_path = call.flags is not None and bool(arguments[call.flags] & _AT_EMPTY_PATH)
         base, path = self._place(tid, tgid, number, arguments[place], may_be_empty=empty_path)
         full = None if path is None or base is None else _join(base, path)
-        marks, mode = self._executable(full, tid, tgid) if full else (0, 0)
+        marks, mode = self.views.program(full, tid, tgid) if full else (0, 0)
         if marks & ABSENT:
             # A step of a search along PATH: nothing more is needed of it.
             return pack_captured((base, path), marks)
@@ -223,20 +217,6 @@ class Capture:
         argv, cut = self._strings(tid, arguments[call.vector], 4 if short else 8)
         cwd = self._directory(tid, tgid, _AT_FDCWD)
         return pack_captured((base, path, cwd, argv), marks | (CUT if cut else 0), first=mode)
-
-    def _executable(self, path: bytes, tid: int, tgid: int) -> tuple[int, int]:
-        """Return marks and a file's mode: WHOLE with a mode, ABSENT, or neither where it cannot be known.
-
-        ABSENT stands for every reason for which it cannot be executed either: the supervisor is the same user's, or
-        root's.
-        """
-        visible = self.views.visible(path, tid, tgid)
-        if visible is None:
-            return 0, 0
-        try:
-            return EXISTS | WHOLE, os.stat(visible).st_mode
-        except OSError as error:
-            return (ABSENT if error.errno in (ENOENT, ENOTDIR, EACCES, ELOOP, ENAMETOOLONG) else 0), 0
 
     def _strings(self, tid: int, address: int, width: int) -> tuple[bytes | None, bool]:
         """Read a list of strings, each with its NUL; None if one is unreadable. And whether it had to be cut."""
@@ -295,6 +275,19 @@ class Capture:
         """From now on, which files a process sees is asked at each call of any."""
         self.views.change_all()
 
+    def _mount(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
+        """From now on, who has to be waited for may be one of the tree."""
+        self._looking.expect_mount()
+
+    def _serve_pages(self, _arguments: Sequence[int], _tid: int, _tgid: int) -> None:
+        """From now on, who has to be waited for to read a page may be one of the tree."""
+        self.serves_pages = self._reader.is_careful = True
+
+    def _existence(self, path: bytes, flags: int, tid: int, tgid: int) -> int:
+        if path.endswith(_FAULTS_DEVICE):
+            self._serve_pages((), tid, tgid)
+        return self.views.existence(path, flags, tid, tgid)
+
     def _ring(self, arguments: Sequence[int], tid: int, tgid: int) -> bytes:
         """Set WHOLE for the first ring of a process, the only one that is told of."""
         first = tgid not in self._with_rings
@@ -303,18 +296,10 @@ class Capture:
 
     # -- texts and directories
 
-    def _text(self, tid: int, tgid: int, address: int) -> bytes | None:
-        memory = self._open_memory.get(tgid)
+    def _text(self, tid: int, address: int) -> bytes | None:
         try:
-            if memory is not None:
-                text = os.pread(memory, min(FIRST_CHUNK, PAGE - address % PAGE), address)
-                end = text.find(0)
-                if end >= 0:
-                    return text[:end]
-            elif self._keeps_memory:
-                self._memory.open(tid, tgid)
             text, whole = self._string(tid, address, _PATH_MAX)
-        except (OSError, OverflowError):
+        except OSError:
             return None
         return text if whole else None
 

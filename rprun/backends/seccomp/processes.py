@@ -72,6 +72,11 @@ class Processes:
         """Return a descriptor that is readable when `forget_ended` would forget somebody."""
         return self._ended.fileno()
 
+    def wake_for(self, descriptor: int) -> None:
+        """Have `fileno` be readable for a moment when another descriptor has something urgent (EPOLLPRI)."""
+        if descriptor >= 0:
+            self._ended.register(descriptor, select.EPOLLPRI)
+
     def has(self, process: int) -> bool:
         """Tell whether a process is known, and its end will be heard of."""
         return process in self._pidfds
@@ -99,6 +104,8 @@ class Processes:
                 the process has done, and not behind what is done by who made this call and may have waited for the end.
         """
         for descriptor, _ in self._ended.poll(0):
+            if descriptor not in self._numbers:
+                continue  # It is no process: see `fileno`.
             process = self._forget(descriptor)
             if (
                 self._tells

@@ -40,7 +40,7 @@ from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import NoReturn
 
     from rprun.backends.seccomp.ring import Ring
@@ -101,6 +101,7 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int], to
         ring.take_back()
         # What has ended the other one may have been the machine code: this one does without.
         supervisor = Supervisor(ring, listener, control, by_machine_code=False)
+        supervisor.distrust(known.values())
         for descriptor, process in known.items():
             supervisor.processes.watch(descriptor, process)
         supervisor.processes.unwatched.update(told)
@@ -173,8 +174,8 @@ class Supervisor:
         self._poller = select.poll()
         self._poller.register(listener, select.POLLIN)
         self._machine_code = self._load() if by_machine_code else None
-        # The machine code answers execs that find no program, without a word about them.
-        self._capture = Capture(keeps_memory=self._machine_code is None)
+        self._capture = Capture()
+        self.processes.wake_for(self._capture.views.looking.mounts.fileno())
 
     def _load(self) -> answering.Answering | None:
         try:
@@ -192,6 +193,10 @@ class Supervisor:
             )
         except OSError:
             return None
+
+    def distrust(self, processes: Iterable[int]) -> None:
+        """Take over from one that knew more of these processes."""
+        self._capture.distrust(processes)
 
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
@@ -274,12 +279,14 @@ class Supervisor:
             self._look_at = now + _LOOK_AROUND
             self._closed = self._ring.is_closed()
             self.processes.forget_ended(now)
+            self._capture.views.looking.look_again()
         if self._closed:
             return False
         process = self.processes.of(tid, now)
         captured = self._capture.capture(arch, number, arguments, tid, process)
         if self._machine_code is not None:
-            if self._capture.views.serves_files or self._capture.views.is_unsettled:
+            self._machine_code.is_careful = self._capture.views.looking.is_careful
+            if self._capture.views.is_unsettled or self._capture.serves_pages:
                 self._machine_code.close()
                 self._machine_code = None
             elif tid == process and self.processes.has(process) and self._capture.views.shared.get(process):

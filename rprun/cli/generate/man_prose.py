@@ -369,24 +369,30 @@ A process that makes no watched call is not seen, not even its start and end.
 .Pp
 In a chroot, paths are those inside of it.
 .Pp
-Whether a file exists is looked up while its caller waits, and all other callers of the tree with it: a lookup on a
-network file system that hangs, or on one in user space (FUSE), holds all of them up.
-Once one of the tree has opened
-.Pa /dev/fuse ,
-it is no longer looked up, as the process that would answer might be waiting itself, and
+Whether a file exists is looked up while its caller waits, and all other callers of the tree with it.
+Where a network file system, one in user space (FUSE) or an automounter's is mounted, or one of the tree has mounted
+anything, what is not local is therefore looked up only as far as the kernel knows of it without asking anybody:
 .Ql exists
-is left out.
-That is not noticed where files are not observed, or where the descriptor was inherited: there a tree that executes
-programs from a file system that it serves itself can wait for ever.
-So can one that handles the faults
-.Pq Xr userfaultfd 2
-of pages on which the paths of its calls lie.
+is left out of all else, and a search along
+.Ev PATH
+is reported step by step there.
+Before Linux 5.12 it is left out of everything then.
+What is mounted over such a file system, as an overlay or a loop device, counts as local.
+A call with a path on a page that is mapped from such a file system, and is not in memory, is waited for by all.
+.Pp
+Once one of the tree can provide pages itself
+.Pq Xr userfaultfd 2 ,
+what lies on a page that has yet to be provided is null.
+If it can so by
+.Pa /dev/userfaultfd ,
+that is not noticed where files are not observed, or where the descriptor was received: there such a tree can wait for
+ever.
 .Pp
 A symbolic link that leads to something below
 .Pa /proc/self
 is looked up as that of the supervisor:
 .Ql exists
-can be wrong of it, and a program that is executed by it can be missing.
+is left out where nothing is found, and can be true of a descriptor that only the supervisor has.
 .Pp
 The
 .Ql ppid
