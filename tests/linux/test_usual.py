@@ -46,6 +46,7 @@ def test_it_depends_on_nothing() -> None:
         symbols = [line.split() for line in said.splitlines() if " GLOBAL " in line]
         assert sorted((words[3], words[-1]) for words in symbols) == [
             ("FUNC", "learn"),
+            ("FUNC", "learn_form"),
             ("FUNC", "take"),
             ("FUNC", "write"),
         ]
@@ -67,9 +68,12 @@ def test_numbers_are_those_of_the_interpreter() -> None:
         "FINDERS": usual._FINDERS,
         "DESCRIPTORS": usual._DESCRIPTORS,
         "BITS": usual._BITS,
+        "FORMS": usual._FORMS,
+        "LONGEST": usual.LONGEST,
     }
     assert said == expected
     assert f"sizeof(struct context) == {len(usual._FIELDS)} * 8," in SOURCE.read_text()
+    assert plans.BLOBS_AT - plans.ARCH_AT == usual.FORM_START
     assert (plans.RESULT_AT, layout.TGID_AT, layout.PID_AT, layout.TIME_AT) == (24, 8, 12, 16)
 
 

@@ -11,12 +11,15 @@ import sys
 
 assert sys.platform == "linux"
 
+import struct
+
 from rprun.backends.ebpf import layout
-from rprun.backends.ebpf.open_files import OpenFiles, parts_of_closed
+from rprun.backends.ebpf.open_files import OpenFiles, closed_fields, parts_of_closed
 from rprun.linux import usual
 from rprun.observe.batch import Batch
 from rprun.observe.categories import EventCategory
 from rprun.observe.events import shared_beginning, shared_end
+from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -26,14 +29,31 @@ if TYPE_CHECKING:
     from rprun.backends.ebpf.open_files import Opened, _Process
     from rprun.backends.seccomp.decode import Event, Fields
     from rprun.linux.bpf_ring import RingBuffer
-    from rprun.observe.fields import SharedFields
 
     # What an open says, and its close if it has one.
-    Taught = tuple[SharedFields, SharedFields | None]
+    Both = tuple[SharedFields, SharedFields | None]
+    # The arguments of `usual.Usual.learn_form`, and the fields of such an open.
+    Form = tuple[bytes, bytes, bool, SharedFields]
 
+# What a record is about, up to its blobs: AUDIT_ARCH, number, and the rest of `plans.CALL`.
+_START = struct.Struct("=Ii4I2Q")
 _OPEN, _CLOSE = _KINDS = (ObserverEventKind.FILE_OPEN, ObserverEventKind.FILE_CLOSE)
-# What has been taught, or found not to be fit for it, before all begins anew.
+# What is known to the code, or was found not to be fit for it, before all begins anew.
 _MOST = 2048
+
+
+class _Taught(dict[int, "Both"]):
+    """By index what the machine code knows: fields of an open, and of its close if it has one."""
+
+    def __init__(self, code: usual.Usual, forms: list[Form]) -> None:
+        super().__init__()
+        self._code, self._forms = code, forms
+
+    def __missing__(self, index: int) -> Both:
+        form, path = self._code.by_form(index)
+        _, _, has_closed, fields = self._forms[form]
+        self[index] = SharedFields({**fields, "path": path}), closed_fields(path) if has_closed else None
+        return self[index]
 
 
 class UsualBatch(Batch):
@@ -41,7 +61,7 @@ class UsualBatch(Batch):
 
     __slots__ = ("_code", "_entries", "_taught")
 
-    def __init__(self, code: usual.Usual, taught: list[Taught], entries: bytes) -> None:
+    def __init__(self, code: usual.Usual, taught: _Taught, entries: bytes) -> None:
         super().__init__(EventCategory.FILE)
         self._code, self._taught, self._entries = code, taught, entries
 
@@ -65,7 +85,7 @@ class UsualBatch(Batch):
 class UsualFiles(OpenFiles):
     """Takes the usual records, and knows of what the others are about."""
 
-    __slots__ = ("_code", "_indexes", "_ring", "_seen", "_taught")
+    __slots__ = ("_code", "_forms", "_indexes", "_ring", "_seen", "_taught")
 
     def __init__(
         self,
@@ -85,11 +105,15 @@ class UsualFiles(OpenFiles):
         """
         super().__init__(look_up, forget)
         self._ring = ring
+        self._forms: list[Form] = []
         self._begin()
 
     def _begin(self) -> None:
-        self._code = usual.Usual(self._ring, *map(shared_beginning, _KINDS))
-        self._taught: list[Taught] = []
+        heads = shared_beginning(_OPEN), shared_beginning(_CLOSE)
+        self._code = usual.Usual(self._ring, *heads, min(_MOST, usual.MOST_KNOWN))
+        for start, rest, has_closed, _ in self._forms:
+            self._code.learn_form(start, rest, has_closed=has_closed)
+        self._taught = _Taught(self._code, self._forms)
         self._seen: set[bytes] = set()
         # By the id of what a close says, which is kept in `_taught`.
         self._indexes: dict[int, int] = {}
@@ -119,8 +143,23 @@ class UsualFiles(OpenFiles):
         if index < 0:
             self._begin_anew()
             return
-        self._taught.append((opened, closed))
-        self._indexes[id(closed)] = index
+        self._taught[index] = opened, closed
+        if closed is not None:
+            self._indexes[id(closed)] = index
+        self._teach_form(what, opened, end, has_closed=closed is not None)
+
+    def _teach_form(self, what: bytes, opened: SharedFields, end: bytes, *, has_closed: bool) -> None:
+        """Have files opened in the same way be usual ones, too, where the path is all that differs."""
+        *_, marks, _, _, _, how_flags, how_resolve = _START.unpack_from(what)
+        start, path = what[: _START.size], opened["path"]
+        if marks or how_flags or how_resolve or not isinstance(path, bytes):
+            return
+        front = b',"path":"%b"' % path
+        if not end.startswith(front) or any(start == form[0] for form in self._forms):
+            return
+        rest = end[len(front) :]
+        if self._code.learn_form(start, rest, has_closed=has_closed) >= 0:
+            self._forms.append((start, rest, has_closed, opened))
 
     def forked(self, record: bytes) -> None:
         """Introduce a process, by the record of the fork that has made it."""
