@@ -52,6 +52,7 @@ _PROCESS = _FIRST + _STEP * _DESCRIPTORS
 _LINE = 128
 
 
+_NOBODY, _NOTHING = (memoryview(bytes(8 * size)).cast("Q") for size in (_FIRST, _STEP))
 _PATH = b',"path":"'
 
 
@@ -231,10 +232,8 @@ class Usual:
         at = self._find(process)
         if at < 0:
             return
-        words = self._processes
-        mine = [words[word] for word in range(at + _MINE, at + _THEIRS)]
-        for word in range(at, at + _FIRST):
-            words[word] = 0
+        mine = self._processes[at + _MINE : at + _THEIRS].tolist()
+        self._processes[at : at + _FIRST] = _NOBODY
         place = process % _FINDERS
         self._free.append(self._finders[place] - 1)
         self._finders[place] = 0
@@ -250,7 +249,8 @@ class Usual:
         return at if at >= 0 and self._processes[at] == process else -1
 
     def _forget(self, at: int, descriptor: int) -> tuple[int, int, int]:
-        words, first = self._processes, at + _FIRST + _STEP * descriptor
-        known = words[first], words[first + 1], words[first + 2]
-        words[first] = words[first + 1] = words[first + 2] = 0
-        return known
+        first = at + _FIRST + _STEP * descriptor
+        place = self._processes[first : first + _STEP]
+        since, over, what = place
+        place[:] = _NOTHING
+        return since, over, what

@@ -38,6 +38,7 @@ LOST = {
     EventCategory.NETWORK: Lost.NETWORK,
 }
 """The counter of each category."""
+_USUAL = 4
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
 _CALL, _FOUND, _CLOSED, _FORK, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.FORK, Kind.EXIT))
 
@@ -138,7 +139,10 @@ class Session:
         self._announcement.close()
 
     def take(self, limit: int) -> tuple[list[Event | Batch], int]:
-        """Return the events of the oldest records, of so many at most, and how many records those were."""
+        """Return the events of the oldest records, of so many at most, and how many records those were.
+
+        Of usual ones that machine code takes `_USUAL` count as one.
+        """
         events: list[Event | Batch] = []
         offset = since_epoch()
         if self._usual is None:
@@ -151,21 +155,21 @@ class Session:
         return events, taken
 
     def _take_usual(self, usual: UsualFiles, limit: int, offset: int, events: list[Event | Batch]) -> int:
-        """Have the usual records taken by machine code, and decode what is between them."""
-        left = limit
-        while left:
+        """Have the usual records taken by machine code, and decode what is between them; return what `take` does."""
+        left = limit * _USUAL
+        while left > 0:
             batch, taken = usual.take(left, offset)
             left -= taken
             if batch is not None:
                 events.append(batch)
-            if usual.is_left_with_one and left:
+            if usual.is_left_with_one and left > 0:
                 records = self._maps.ring.take(1)
                 self._decode(records, offset, events)
                 taken += len(records)
-                left -= len(records)
+                left -= len(records) * _USUAL
             if not taken:
                 break
-        return limit - left
+        return limit - max(left, 0) // _USUAL
 
     def _decode(self, records: list[bytes], offset: int, events: list[Event | Batch]) -> None:
         """Add the events of records."""
