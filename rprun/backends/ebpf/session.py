@@ -38,7 +38,6 @@ LOST = {
     EventCategory.NETWORK: Lost.NETWORK,
 }
 """The counter of each category."""
-_USUAL = 4
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
 _CALL, _FOUND, _CLOSED, _FORK, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.FORK, Kind.EXIT))
 
@@ -139,10 +138,7 @@ class Session:
         self._announcement.close()
 
     def take(self, limit: int) -> tuple[list[Event | Batch], int]:
-        """Return the events of the oldest records, of so many at most, and how many records those were.
-
-        Of usual ones that machine code takes `_USUAL` count as one.
-        """
+        """Return the events of the oldest records, of so many at most, and how many records those were."""
         events: list[Event | Batch] = []
         offset = since_epoch()
         if self._usual is None:
@@ -156,20 +152,20 @@ class Session:
 
     def _take_usual(self, usual: UsualFiles, limit: int, offset: int, events: list[Event | Batch]) -> int:
         """Have the usual records taken by machine code, and decode what is between them; return what `take` does."""
-        left = limit * _USUAL
-        while left > 0:
+        left = limit
+        while left:
             batch, taken = usual.take(left, offset)
             left -= taken
             if batch is not None:
                 events.append(batch)
-            if usual.is_left_with_one and left > 0:
+            if usual.is_left_with_one and left:
                 records = self._maps.ring.take(1)
                 self._decode(records, offset, events)
                 taken += len(records)
-                left -= len(records) * _USUAL
+                left -= len(records)
             if not taken:
                 break
-        return limit - max(left, 0) // _USUAL
+        return limit - left
 
     def _decode(self, records: list[bytes], offset: int, events: list[Event | Batch]) -> None:
         """Add the events of records."""
