@@ -14,6 +14,8 @@ from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rprun.backends.seccomp.decode import Event
     from rprun.observe.fields import SharedFields
 
@@ -30,7 +32,7 @@ class UsualBatch(Batch):
 
     __slots__ = ("_code", "_entries", "_taught")
 
-    def __init__(self, code: usual.Usual, taught: list[Taught], entries: bytes) -> None:
+    def __init__(self, code: usual.Usual, taught: Mapping[int, Taught], entries: bytes) -> None:
         super().__init__(EventCategory.FILE)
         self._code, self._taught, self._entries = code, taught, entries
 

@@ -32,6 +32,7 @@ OBJECT = os.path.join(os.path.dirname(__file__), f"usual_{os.uname().machine}.so
 
 MOST_ENTRIES = 512
 """Records that are taken at once."""
+MOST_KNOWN = 2048
 LONGEST = 2048
 """Bytes: what a record is about and what its lines end with are known up to this length."""
 ENTRY = struct.Struct("=QII")
@@ -41,17 +42,23 @@ is closed."""
 _FIELDS = (
     *("consumer", "producer", "data", "mask", "whats", "slots", "arena", "processes", "finders"),
     *("open_head", "close_head", "open_head_size", "close_head_size"),
-    *("known", "used", "offset", "entries", "room", "made", "limit", "taken", "arch", "registers"),
+    *("known", "used", "most", "forms", "formed", "offset", "entries", "room", "made", "limit", "taken"),
+    *("arch", "registers"),
 )
 _OFFSET, _MADE, _LIMIT, _TAKEN = map(_FIELDS.index, ("offset", "made", "limit", "taken"))
 _NUMBERS = 512
-_WHATS, _SLOTS, _ARENA, _PROCESSES, _FINDERS, _DESCRIPTORS, _BITS = 2048, 8192, 1 << 20, 128, 4096, 256, 64
-_WHAT_SIZE = 32
+_WHATS, _SLOTS, _ARENA, _PROCESSES, _FINDERS, _DESCRIPTORS, _BITS = MOST_KNOWN, 8192, 1 << 20, 128, 4096, 256, 64
+_WHAT = struct.Struct("=8I")
+_FORMS, _FORM_SIZE, FORM_START = 64, 56, 40
 # In words of 8 bytes: tgid, bits of mine and theirs, and since, over and what of each descriptor.
 _MINE, _THEIRS, _FIRST, _STEP = 1, 1 + _DESCRIPTORS // _BITS, 1 + 2 * _DESCRIPTORS // _BITS, 3
 _PROCESS = _FIRST + _STEP * _DESCRIPTORS
 # Beside head and end: seq, pid, timestamp_ms, what is between them, and what is written over.
 _LINE = 128
+
+
+_NOBODY, _NOTHING = (memoryview(bytes(8 * size)).cast("Q") for size in (_FIRST, _STEP))
+_PATH = b',"path":"'
 
 
 class Usual:
@@ -62,7 +69,12 @@ class Usual:
     """
 
     def __init__(
-        self, ring: _Ring, open_head: bytes, close_head: bytes, registers: Mapping[int, int] | None = None
+        self,
+        ring: _Ring,
+        open_head: bytes,
+        close_head: bytes,
+        most: int = MOST_KNOWN,
+        registers: Mapping[int, int] | None = None,
     ) -> None:
         """Load it.
 
@@ -71,6 +83,7 @@ class Usual:
                 was read and written, and of its data, and its size, a power of 2, less 1.
             open_head: of the line of an open, what is between its number and the process.
             close_head: the same of a close.
+            most: how many files are known at once; not more than `MOST_KNOWN`.
             registers: where it is not the kernel's ring but a supervisor's: of this ABI's calls that open, by their
                 numbers, the index of the register with the flags, which is not 0.
 
@@ -87,13 +100,17 @@ class Usual:
         # long learn(struct context *, const char *, word, const char *, word, const char *, word);
         self._learn = code.learn
         self._learn.argtypes = (ctypes.c_void_p, *(ctypes.c_char_p, ctypes.c_size_t) * 3)
+        # long learn_form(struct context *, const char *, const char *, word, word);
+        self._learn_form = code.learn_form
+        self._learn_form.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, *(ctypes.c_size_t,) * 2)
         # long write(const struct context *, const struct entry *, word, word, char *);
         self._write = code.write
         self._write.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_size_t, ctypes.c_void_p)
-        for function in (self._take, self._learn, self._write):
+        for function in (self._take, self._learn, self._learn_form, self._write):
             function.restype = ctypes.c_long
         sizes = {
-            "whats": _WHAT_SIZE * _WHATS,
+            "whats": _WHAT.size * _WHATS,
+            "forms": _FORM_SIZE * _FORMS,
             "slots": 2 * _SLOTS,
             "arena": _ARENA,
             "finders": _FINDERS,
@@ -125,6 +142,7 @@ class Usual:
             "open_head_size": len(open_head),
             "close_head_size": len(close_head),
             "room": MOST_ENTRIES,
+            "most": min(most, _WHATS),
             "arch": syscalls.AUDIT_ARCH[syscalls.X86_64],
             "registers": ctypes.addressof(self._registers),
             **places,
@@ -136,6 +154,7 @@ class Usual:
         self._address = ctypes.addressof(context)
         self._entries, self._finders, self._lines = (views[name] for name in ("entries", "finders", "lines"))
         self._processes = views["processes"].cast("Q")
+        self._whats, self._arena = views["whats"], views["arena"]
         self._free = list(reversed(range(_PROCESSES)))
         self._into = places["lines"]
         self.outside = False
@@ -166,6 +185,23 @@ class Usual:
         """
         index: int = self._learn(self._address, key, len(key), opened, len(opened), closed, len(closed))
         return index
+
+    def learn_form(self, start: bytes, rest: bytes, *, has_closed: bool) -> int:
+        """Have opens of any plain path told of that begin so; return the index, -1 where there is no room left.
+
+        Args:
+            start: what is in front of the two blobs that make the path: `FORM_START` bytes.
+            rest: what is behind the path in the line of the open, and its quotation mark.
+            has_closed: it has opened something.
+        """
+        index: int = self._learn_form(self._address, start, rest, len(rest), has_closed)
+        return index
+
+    def by_form(self, index: int) -> tuple[int, bytes]:
+        """Return of what was learnt by its form the index of that, and the path."""
+        *_, opened, size, _, _, form = _WHAT.unpack_from(self._whats, _WHAT.size * index)
+        line = bytes(self._arena[opened : opened + size])
+        return form - 1, line[len(_PATH) : line.index(b'"', len(_PATH))]
 
     def write(self, entries: bytes, number: int) -> bytes:
         """Return the lines of entries, of which the first has this number, with newlines between them."""
@@ -215,10 +251,8 @@ class Usual:
         at = self._find(process)
         if at < 0:
             return
-        words = self._processes
-        mine = [words[word] for word in range(at + _MINE, at + _THEIRS)]
-        for word in range(at, at + _FIRST):
-            words[word] = 0
+        mine = self._processes[at + _MINE : at + _THEIRS].tolist()
+        self._processes[at : at + _FIRST] = _NOBODY
         place = process % _FINDERS
         self._free.append(self._finders[place] - 1)
         self._finders[place] = 0
@@ -234,7 +268,8 @@ class Usual:
         return at if at >= 0 and self._processes[at] == process else -1
 
     def _forget(self, at: int, descriptor: int) -> tuple[int, int, int]:
-        words, first = self._processes, at + _FIRST + _STEP * descriptor
-        known = words[first], words[first + 1], words[first + 2]
-        words[first] = words[first + 1] = words[first + 2] = 0
-        return known
+        first = at + _FIRST + _STEP * descriptor
+        place = self._processes[first : first + _STEP]
+        since, over, what = place
+        place[:] = _NOTHING
+        return since, over, what

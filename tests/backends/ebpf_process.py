@@ -93,7 +93,7 @@ def programs(**sizes: int) -> Iterator[tuple[Maps, int]]:
     needs_bpf()
     token = make()
     with closing(Maps(**sizes)) as maps:
-        links = prepare(maps, Kernel.here(), token, os.stat("/proc/self/ns/pid").st_ino)()
+        links = [load() for load in prepare(maps, Kernel.here(), token, os.stat("/proc/self/ns/pid").st_ino)]
         try:
             assert not any(map(os.get_inheritable, links))
             yield maps, token

@@ -92,7 +92,7 @@ def test_calls_are_left_alone_again() -> None:
     needs_bpf()
     read, write = os.pipe()
     with closing(Maps()) as maps:
-        links = prepare(maps, Kernel.here(), 7, os.stat("/proc/self/ns/pid").st_ino)()
+        links = [load() for load in prepare(maps, Kernel.here(), 7, os.stat("/proc/self/ns/pid").st_ino)]
 
         def child() -> None:
             tell(7)
@@ -117,7 +117,7 @@ def test_the_end() -> None:
     with closing(Maps()) as maps:
         with programs():
             pass
-        links = prepare(maps, Kernel.here(), 1, os.stat("/proc/self/ns/pid").st_ino)()
+        links = [load() for load in prepare(maps, Kernel.here(), 1, os.stat("/proc/self/ns/pid").st_ino)]
         for link in links:
             os.close(link)
         os.waitpid(forked(lambda: tell(1)), 0)

@@ -47,6 +47,7 @@ def test_it_depends_on_nothing() -> None:
         symbols = [line.split() for line in said.splitlines() if " GLOBAL " in line]
         assert sorted((words[3], words[-1]) for words in symbols) == [
             ("FUNC", "learn"),
+            ("FUNC", "learn_form"),
             ("FUNC", "take"),
             ("FUNC", "take_answered"),
             ("FUNC", "write"),
@@ -69,6 +70,7 @@ def test_numbers_are_those_of_the_interpreter() -> None:
         "FINDERS": usual._FINDERS,
         "DESCRIPTORS": usual._DESCRIPTORS,
         "BITS": usual._BITS,
+        "FORMS": usual._FORMS,
         "NUMBERS": usual._NUMBERS,
         "LONGEST": usual.LONGEST,
         "ARGUMENTS_AT": record._REGISTERS_AT,
@@ -76,6 +78,7 @@ def test_numbers_are_those_of_the_interpreter() -> None:
     }
     assert said == expected
     assert f"sizeof(struct context) == {len(usual._FIELDS)} * 8," in SOURCE.read_text()
+    assert plans.BLOBS_AT - plans.ARCH_AT == usual.FORM_START
     assert (plans.RESULT_AT, layout.TGID_AT, layout.PID_AT, layout.TIME_AT) == (24, 8, 12, 16)
 
 

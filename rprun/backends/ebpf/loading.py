@@ -9,6 +9,7 @@ assert sys.platform == "linux"
 import os
 import threading
 import time
+from _queue import SimpleQueue
 from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 from errno import EAGAIN
 
@@ -19,20 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# That is all that two processors can do at once, and most of what this takes.
+_THREADS = 2
+# Seconds that a thread waits for the interpreter before it asks for it. The usual 5 ms are what a program takes.
+_SWITCH = 0.0001
 # Seconds that a thread may take from its last step in Python to its end. Only a tracer can hold it up for longer.
 _PATIENCE = 1.0
 
 
-class Loading:
-    """Programs that another thread loads.
+class _Work:
+    """Something that another thread does.
 
     Raises:
         OSError: EAGAIN: no more threads.
     """
 
-    def __init__(self, load: Callable[[], list[int]]) -> None:
-        self._load = load
-        self._links: list[int] = []
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do = do
         self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="rprun-loading")
         # No signal of this process is that thread's.
@@ -46,35 +50,101 @@ class Loading:
 
     def _run(self) -> None:
         try:
-            self._links = self._load()
+            self._do()
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             self._failure = error
 
-    def links(self) -> list[int]:
-        """Wait for them; the caller closes them.
+    def result(self) -> None:
+        """Wait until it is done.
 
         Raises:
-            Exception: what kept them from being loaded.
+            Exception: what kept it from being done.
         """
-        self._join()
+        self.join()
         if self._failure is not None:
             raise self._failure
-        links, self._links = self._links, []
-        return links
 
-    def close(self) -> None:
-        """Close them if nobody has taken them."""
-        self._join()
-        for link in self._links:
-            os.close(link)
-        self._links = []
-
-    def _join(self) -> None:
+    def join(self) -> None:
         """Wait until the kernel has no such thread any more: until then a fork would be one beside a thread."""
         self._thread.join()
         here, until = f"/proc/self/task/{self._thread.native_id}", time.monotonic() + _PATIENCE
         while os.path.exists(here) and time.monotonic() < until:
             os.sched_yield()
+
+
+class Loading:
+    """Programs that other threads load, each the next one as soon as it can."""
+
+    def __init__(self, *, beside: bool = False) -> None:
+        """Begin.
+
+        Args:
+            beside: the calling thread has other things to do meanwhile, and this process has no threads but these: they
+                are let in as soon as there is something for the kernel to do.
+
+        Raises:
+            OSError: EAGAIN: no more threads.
+        """
+        self._jobs: SimpleQueue[tuple[int, Callable[[], int | None]] | None] = SimpleQueue()
+        self._links: dict[int, int] = {}
+        self._added = 0
+        self._is_whole = False
+        self._threads: list[_Work] = []
+        self._before = sys.getswitchinterval() if beside else 0.0
+        if beside:
+            sys.setswitchinterval(_SWITCH)
+        try:
+            for _ in range(_THREADS):
+                self._threads.append(_Work(self._load))
+        except OSError:
+            self.close()
+            raise
+
+    def add(self, load: Callable[[], int | None]) -> None:
+        """Have one more loaded, by what returns its link if it has one."""
+        self._jobs.put((self._added, load))
+        self._added += 1
+
+    def add_no_more(self) -> None:
+        """There is none to come. A second call does nothing."""
+        if not self._is_whole:
+            self._is_whole = True
+            for _ in self._threads:
+                self._jobs.put(None)
+
+    def links(self) -> list[int]:
+        """Wait for all of them; return their links in the order in which they were added. The caller closes these.
+
+        Raises:
+            Exception: what kept one from being loaded.
+        """
+        for thread in self._threads:
+            thread.result()
+        self._switch_as_before()
+        links, self._links = self._links, {}
+        return [links[number] for number in sorted(links)]
+
+    def close(self) -> None:
+        """Close them if nobody has taken them. A second call does nothing."""
+        self.add_no_more()
+        for thread in self._threads:
+            thread.join()
+        self._switch_as_before()
+        for link in self._links.values():
+            os.close(link)
+        self._links = {}
+
+    def _switch_as_before(self) -> None:
+        before, self._before = self._before, 0.0
+        if before:
+            sys.setswitchinterval(before)
+
+    def _load(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            number, load = job
+            link = load()
+            if link is not None:
+                self._links[number] = link
 
 
 class MakingMaps:
@@ -87,11 +157,10 @@ class MakingMaps:
     def __init__(self, ring_size: int = RING_SIZE) -> None:
         self._ring_size = ring_size
         self._made: list[Maps] = []
-        self._making = Loading(self._make)
+        self._making = _Work(self._make)
 
-    def _make(self) -> list[int]:
+    def _make(self) -> None:
         self._made.append(Maps(self._ring_size))
-        return []
 
     def maps(self) -> Maps:
         """Wait for them; `close` closes them.
@@ -99,11 +168,11 @@ class MakingMaps:
         Raises:
             OSError: as `Maps`.
         """
-        self._making.links()
+        self._making.result()
         return self._made[0]
 
     def close(self) -> None:
         """Let go of them. A second call does nothing."""
-        self._making.close()
+        self._making.join()
         for maps in self._made:
             maps.close()

@@ -20,7 +20,6 @@ import sys
 assert sys.platform == "linux"
 
 import os
-from contextlib import ExitStack
 from functools import partial
 
 from rprun.backends.ebpf.exec_programs import on_attempt, on_exec
@@ -29,21 +28,21 @@ from rprun.linux import bpf
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from rprun.backends.ebpf.kernel import Kernel
     from rprun.backends.ebpf.maps import Maps
-    from rprun.linux.bpf_assembler import Assembler
 
 
 def prepare(
     maps: Maps, kernel: Kernel, secret: int, namespace_inode: int, *, execs: bool = True
-) -> Callable[[], list[int]]:
-    """Assemble the programs; return what loads and attaches them, for a thread of its own: its time is the kernel's.
+) -> Iterator[Callable[[], int]]:
+    """Give for each program what loads and attaches it, for a thread of its own: its time is the kernel's.
 
-    That returns the links, which hold the programs until they are closed, and raises OSError: EPERM without CAP_BPF and
-    CAP_PERFMON; `bpf.VerifierError`; EMFILE. The last link is for the token only. It costs every call of the host
-    something, and may be closed once the ROOT record has come.
+    A program is assembled when it is asked for; those that the kernel takes longest for come first. What loads it
+    returns the link, which holds it until it is closed, and raises OSError: EPERM without CAP_BPF and CAP_PERFMON;
+    `bpf.VerifierError`; EMFILE. The last link is for the token only. It costs every call of the host something, and may
+    be closed once the ROOT record has come.
 
     Args:
         maps: still open when the programs are loaded; they may be closed afterwards.
@@ -52,37 +51,24 @@ def prepare(
         namespace_inode: of rprun's own pid namespace: /proc/self/ns/pid.
         execs: False where nobody asks which programs are executed.
     """
-    programs = [
-        ("sched_process_fork", on_fork(maps, kernel, namespace_inode).assemble()),
-        ("sched_process_exit", on_exit(maps, kernel).assemble()),
-    ]
     if execs:
-        programs += [
-            ("sched_process_exec", on_exec(maps, kernel).assemble()),
-            ("sched_prepare_exec", on_attempt(maps, kernel, at_entry=False).assemble()),
-        ]
-    programs.append(("sys_enter", on_announcement(maps, kernel, secret, namespace_inode).assemble()))
-    return partial(_load, programs, partial(on_attempt, maps, kernel, at_entry=True))
+        yield partial(_attach_attempt, maps, kernel, on_attempt(maps, kernel, at_entry=False).assemble())
+        yield partial(_attach, "sched_process_exec", on_exec(maps, kernel).assemble())
+    yield partial(_attach, "sched_process_fork", on_fork(maps, kernel, namespace_inode).assemble())
+    yield partial(_attach, "sched_process_exit", on_exit(maps, kernel).assemble())
+    yield partial(_attach, "sys_enter", on_announcement(maps, kernel, secret, namespace_inode).assemble())
 
 
-def _load(programs: Iterable[tuple[str, bytes]], attempt_at_entry: Callable[[], Assembler]) -> list[int]:
-    links: list[int] = []
-    with ExitStack() as undo:
+def _attach(tracepoint: str, code: bytes) -> int:
+    program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, code, name=tracepoint[-15:])
+    try:
+        return bpf.open_raw_tracepoint(tracepoint, program)
+    finally:
+        os.close(program)
 
-        def attach(tracepoint: str, code: bytes) -> None:
-            program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, code, name=tracepoint[-15:])
-            try:
-                links.append(bpf.open_raw_tracepoint(tracepoint, program))
-            finally:
-                os.close(program)
-            undo.callback(os.close, links[-1])
 
-        for tracepoint, code in programs:
-            try:
-                attach(tracepoint, code)
-            except FileNotFoundError:
-                if tracepoint != "sched_prepare_exec":
-                    raise
-                attach("sys_enter", attempt_at_entry().assemble())
-        undo.pop_all()
-    return links
+def _attach_attempt(maps: Maps, kernel: Kernel, code: bytes) -> int:
+    try:
+        return _attach("sched_prepare_exec", code)
+    except FileNotFoundError:
+        return _attach("sys_enter", on_attempt(maps, kernel, at_entry=True).assemble())

@@ -27,7 +27,7 @@ from rprun.observe.categories import EventCategory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
 
     from rprun.backends.seccomp.decode import Event
     from rprun.observe.batch import Batch
@@ -78,21 +78,24 @@ class Session:
             opened.callback(making.close)
             kernel = Kernel.here()
             self._maps = making.maps()
-            self.restart()
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
             # All the time goes into the kernel's verifier, which does several programs at once, and this thread's work
-            # meanwhile. The two halves take about as long; the first is begun before the second is assembled.
-            self._loading: list[Loading] = []
+            # meanwhile. So each is begun as soon as it is assembled, those that take longest first.
+            self._loading = Loading(beside=in_background)
+            opened.callback(self._loading.close)
             calls = _CALLS.intersection(categories)
             self._of_calls = CallPrograms(self._maps, kernel, calls) if calls else None
             if self._of_calls is not None:
                 opened.callback(self._of_calls.close)
-                self._of_calls.assemble(Part.PEERS, Part.COUNTS)
-                self._load(opened, partial(self._load_calls, Part.PEERS, Part.COUNTS))
-                self._of_calls.assemble(Part.PATHS)
-            load = process_programs.prepare(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
-            self._load(opened, partial(self._load_calls, Part.PATHS, behind=load))
+                for part in (Part.PATHS, Part.COUNTS, Part.PEERS):
+                    self._of_calls.assemble(part)
+                    self._loading.add(partial(self._of_calls.load, part))
+            loads = process_programs.prepare(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
+            for load in loads:
+                self._loading.add(load)
+            self._loading.add_no_more()
+            self.restart()
             if not in_background:
                 self.wait()
             self._opened = opened.pop_all()
@@ -103,29 +106,15 @@ class Session:
         Raises:
             OSError: as the constructor. `close` is due then, too.
         """
-        loading, self._loading = self._loading, []
-        if not loading:
+        links = self._loading.links()
+        if not links:
             return
-        *others, last = loading
-        links = last.links()
         self._announcement.callback(os.close, links.pop())
         for link in links:
             self._programs.callback(os.close, link)
-        for each in others:
-            each.links()
         if self._of_calls is not None:
             for link in self._of_calls.attach():
                 self._programs.callback(os.close, link)
-
-    def _load(self, opened: ExitStack, load: Callable[[], list[int]]) -> None:
-        self._loading.append(Loading(load))
-        opened.callback(self._loading[-1].close)
-
-    def _load_calls(self, *parts: Part, behind: Callable[[], list[int]] = list) -> list[int]:
-        """Load programs of calls, and then others; return links of these."""
-        if self._of_calls is not None:
-            self._of_calls.load(*parts)
-        return behind()
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
@@ -162,7 +151,7 @@ class Session:
         return events, taken
 
     def _take_usual(self, usual: UsualFiles, limit: int, offset: int, events: list[Event | Batch]) -> int:
-        """Have the usual records taken by machine code, and decode what is between them."""
+        """Have the usual records taken by machine code, and decode what is between them; return what `take` does."""
         left = limit
         while left:
             batch, taken = usual.take(left, offset)

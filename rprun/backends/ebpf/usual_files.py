@@ -11,10 +11,13 @@ import sys
 
 assert sys.platform == "linux"
 
+import struct
+
 from rprun.backends.ebpf import layout
-from rprun.backends.ebpf.open_files import OpenFiles, parts_of_closed
+from rprun.backends.ebpf.open_files import OpenFiles, closed_fields, parts_of_closed
 from rprun.backends.usual import HEADS, UsualBatch, ends_of
 from rprun.linux import usual
+from rprun.observe.fields import SharedFields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,17 +28,35 @@ if TYPE_CHECKING:
     from rprun.backends.usual import Taught
     from rprun.linux.bpf_ring import RingBuffer
     from rprun.observe.batch import Batch
-    from rprun.observe.fields import SharedFields
     from rprun.observe.kinds import ObserverEventKind
 
-# What has been taught, or found not to be fit for it, before all begins anew.
+    # The arguments of `usual.Usual.learn_form`, and the fields of such an open.
+    Form = tuple[bytes, bytes, bool, SharedFields]
+
+# What a record is about, up to its blobs: AUDIT_ARCH, number, and the rest of `plans.CALL`.
+_START = struct.Struct("=Ii4I2Q")
+# What is known to the code, or was found not to be fit for it, before all begins anew.
 _MOST = 2048
+
+
+class _Taught(dict[int, "Taught"]):
+    """By index what the machine code knows: fields of an open, and of its close if it has one."""
+
+    def __init__(self, code: usual.Usual, forms: list[Form]) -> None:
+        super().__init__()
+        self._code, self._forms = code, forms
+
+    def __missing__(self, index: int) -> Taught:
+        form, path = self._code.by_form(index)
+        _, _, has_closed, fields = self._forms[form]
+        self[index] = SharedFields({**fields, "path": path}), closed_fields(path) if has_closed else None
+        return self[index]
 
 
 class UsualFiles(OpenFiles):
     """Takes the usual records, and knows of what the others are about."""
 
-    __slots__ = ("_code", "_indexes", "_ring", "_seen", "_taught")
+    __slots__ = ("_code", "_forms", "_indexes", "_ring", "_seen", "_taught")
 
     def __init__(
         self,
@@ -55,11 +76,14 @@ class UsualFiles(OpenFiles):
         """
         super().__init__(look_up, forget)
         self._ring = ring
+        self._forms: list[Form] = []
         self._begin()
 
     def _begin(self) -> None:
-        self._code = usual.Usual(self._ring, *HEADS)
-        self._taught: list[Taught] = []
+        self._code = usual.Usual(self._ring, *HEADS, min(_MOST, usual.MOST_KNOWN))
+        for start, rest, has_closed, _ in self._forms:
+            self._code.learn_form(start, rest, has_closed=has_closed)
+        self._taught = _Taught(self._code, self._forms)
         self._seen: set[bytes] = set()
         # By the id of what a close says, which is kept in `_taught`.
         self._indexes: dict[int, int] = {}
@@ -88,8 +112,23 @@ class UsualFiles(OpenFiles):
         if index < 0:
             self._begin_anew()
             return
-        self._taught.append((opened, closed))
-        self._indexes[id(closed)] = index
+        self._taught[index] = opened, closed
+        if closed is not None:
+            self._indexes[id(closed)] = index
+        self._teach_form(what, opened, ends[0], has_closed=closed is not None)
+
+    def _teach_form(self, what: bytes, opened: SharedFields, end: bytes, *, has_closed: bool) -> None:
+        """Have files opened in the same way be usual ones, too, where the path is all that differs."""
+        *_, marks, _, _, _, how_flags, how_resolve = _START.unpack_from(what)
+        start, path = what[: _START.size], opened["path"]
+        if marks or how_flags or how_resolve or not isinstance(path, bytes):
+            return
+        front = b',"path":"%b"' % path
+        if not end.startswith(front) or any(start == form[0] for form in self._forms):
+            return
+        rest = end[len(front) :]
+        if self._code.learn_form(start, rest, has_closed=has_closed) >= 0:
+            self._forms.append((start, rest, has_closed, opened))
 
     def forked(self, record: bytes) -> None:
         """Introduce a process, by the record of the fork that has made it."""

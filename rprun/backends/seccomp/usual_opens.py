@@ -35,8 +35,8 @@ class UsualOpens:
     def _begin(self) -> None:
         own = syscalls.AUDIT_ARCH.get(syscalls.native() or "")
         registers = {number: register for (arch, number), register in OPENS.items() if arch == own}
-        self._code = usual.Usual(self._ring, *HEADS, registers=registers)
-        self._taught: list[Taught] = []
+        self._code = usual.Usual(self._ring, *HEADS, usual.MOST_KNOWN, registers)
+        self._taught: dict[int, Taught] = {}
         self._seen: set[bytes] = set()
 
     @property
@@ -61,7 +61,8 @@ class UsualOpens:
         ends = ends_of(what, fields, None)
         if ends is None:
             return
-        if self._code.learn(what, *ends) < 0:
+        index = self._code.learn(what, *ends)
+        if index < 0:
             self._begin()
             return
-        self._taught.append((fields, None))
+        self._taught[index] = fields, None
