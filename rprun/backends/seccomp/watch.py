@@ -26,26 +26,21 @@ import socket
 from time import monotonic, sleep, time_ns
 
 from rprun.backends.seccomp import probing, spawn
-from rprun.backends.seccomp.decode import decode, is_set_id
 from rprun.backends.seccomp.lives import Lives
-from rprun.backends.seccomp.processes import PROCESS, PROCESS_ENDED, PROCESS_STARTED
-from rprun.backends.seccomp.record import unpack
+from rprun.backends.seccomp.processes import PROCESS
+from rprun.backends.seccomp.records import Records
 from rprun.backends.seccomp.ring import Ring
 from rprun.linux import procfs, seccomp
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
-from rprun.observe.fields import SharedFields
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rprun.backends.seccomp.decode import Event
     from rprun.backends.seccomp.lives import Process
-    from rprun.backends.seccomp.usual_opens import UsualOpens
-    from rprun.backends.usual import UsualBatch
     from rprun.observe.emitter import Emitter
 
 # Seconds: how long records may gather before they are read, and how long a sleeping reader looks back.
@@ -83,12 +78,7 @@ class Watch:
         self._categories = tuple(categories)
         self._tells_lives = tells_lives and EventCategory.PROCESS in categories
         self._command = 0
-        self._backlog: list[bytes] = []  # records of a supervisor that was killed
-        self._in_delivery: list[bytes] = []  # those that are being emitted
         self._listener = -1
-        self._takes_privilege = False  # the filter needed no_new_privs
-        self._usual: UsualOpens | None = None
-        self._is_unprepared, self._taken = True, 0
         self._vacant = False  # the supervisor was killed, and there has been no process to be had for the next
         self._asleep = False
         self._cut_short = 0  # calls that a supervisor had in hand when it was killed
@@ -122,6 +112,14 @@ class Watch:
         self._hears_others = True
         self._lives = Lives(self._emitter, self._others)
         self._opened.append(self._lives.close)
+        self._records = Records(
+            self._ring,
+            self._emitter,
+            self._lives,
+            self._categories,
+            tells_lives=self._tells_lives,
+            take_messages=self._take_messages,
+        )
         self._epoll.register(self._ring.bell, select.EPOLLIN)
         self._epoll.register(self._timer.fd, select.EPOLLIN)
         # The supervisor's end stays open here until the listener has arrived: it waits there for whoever is the
@@ -184,7 +182,7 @@ class Watch:
             self._emit_refusal()
         delivered = self._deliver_records(limit)
         # Not: whether there are records by now. Of a busy tree there always are, and to wait for more is cheaper.
-        has_more = bool(self._backlog) or delivered >= limit
+        has_more = bool(self._records.backlog) or delivered >= limit
         told = 0 if has_more else min(len(ready), limit - delivered)
         for process, _ in ready[:told]:
             self._lives.tell(process)
@@ -233,96 +231,19 @@ class Watch:
             self._epoll.modify(self._others, select.EPOLLIN if on else 0)
 
     def _deliver_records(self, limit: int) -> int:
-        # Of the ring too, should the backlog end here: whoever has ended may have been answered by the next one.
-        records, self._backlog = self._backlog[:limit], self._backlog[limit:]
-        taken = len(records)
-        events: list[Event | UsualBatch] = []
-        self._decode(records, events)
-        taken += self._take(limit - taken, events)
-        self._emit_done(events)
+        delivered = self._records.deliver(limit)
         lost, self._cut_short = self._cut_short + self._ring.newly_lost(), 0
         # Each may have been of any of them.
         for category in self._categories if lost else ():
             self._emit(_K.LOST, category, count=lost)
         self._emit_unheard(self._ring.newly_lost_ends())
-        return taken
-
-    def _take(self, limit: int, events: list[Event | UsualBatch]) -> int:
-        """Take at most so many records from the ring, and add their events; return how many they were."""
-        if self._usual is None:
-            records = self._ring.take(limit)
-            self._decode(records, events)
-            self._prepare_for_many(len(records))
-            return len(records)
-        left = limit
-        # Should the supervisor be found gone in the midst of it, what it had told goes before what the next one tells.
-        while left and not self._backlog:
-            batch, taken = self._usual.take(left)
-            if batch is not None:
-                events.append(batch)
-            if self._usual.is_left_with_one and taken < left:
-                records = self._ring.take(1)
-                self._decode(records, events)
-                taken += len(records)
-            if not taken:
-                break
-            left -= taken
-        return limit - left
-
-    def _prepare_for_many(self, more: int) -> None:
-        """Have machine code take the usual records, if there is any, once there are so many that it is worth it."""
-        self._taken += more
-        if self._taken < _MANY or not self._is_unprepared or EventCategory.FILE not in self._categories:
-            return
-        self._is_unprepared = False
-        from rprun.backends.seccomp.usual_opens import UsualOpens
-
-        try:
-            self._usual = UsualOpens(self._ring)
-        except OSError:
-            # There is none for this machine.
-            pass
-
-    def _decode(self, records: list[bytes], events: list[Event | UsualBatch]) -> None:
-        """Add the events of records; those before the start of a process are emitted then."""
-        # What is in hand has been told as much as what waits, should the supervisor be found gone in the midst of it.
-        self._in_delivery = records
-        for record in records:
-            if len(record) > PROCESS_STARTED.size:
-                decoded = decode(record)
-                if self._takes_privilege and decoded and decoded[0][0] is _K.EXEC:
-                    self._warn(record)
-                if self._usual is not None and len(decoded) == 1 and type(decoded[0][3]) is SharedFields:
-                    self._usual.teach(record, decoded[0][3])
-                events += decoded
-                continue
-            if len(record) == PROCESS_ENDED.size:
-                self._lives.note_end(record)
-                continue
-            self._emit_done(events)
-            events.clear()
-            self._lives.start(record, self._take_messages)
-        self._in_delivery = []
-
-    def _emit_done(self, events: list[Event | UsualBatch]) -> None:
-        self._emitter.emit_all(events)
-        if self._tells_lives:
-            self._lives.note_times(events)
+        return delivered
 
     def _emit_unheard(self, more: int) -> None:
         """Say of how many processes nobody will hear how they ended."""
         count, self._lives.unheard = self._lives.unheard + more, 0
         if count and self._tells_lives:
             self._emit(_K.LOST, EventCategory.PROCESS, count=count)
-
-    def _warn(self, record: bytes) -> None:
-        """Warn of a program that would have got another user's rights, had it not been observed."""
-        seen = unpack(record)
-        if is_set_id(seen):
-            path = os.fsdecode(seen.blobs[1] or b"?")
-            self._emitter.warn(
-                f"{path} got no privilege: set-user-ID has no effect under observation (run rprun as root, or without)"
-            )
 
     # -- what the supervisor says: the listener, the pidfd of each process, its own end
 
@@ -350,7 +271,8 @@ class Watch:
                 self._lives.add_pidfd(descriptors[0], PROCESS.unpack(word))
             elif descriptors:
                 self._listener = descriptors[0]
-                self._takes_privilege = word.split()[1] == b"1"
+                # The filter needed no_new_privs.
+                self._records.takes_privilege = word.split()[1] == b"1"
             elif len(word) == PROCESS.size:
                 # No descriptor was left for it here (see ulimit -n).
                 self._lives.give_up(PROCESS.unpack(word))
@@ -396,10 +318,8 @@ class Watch:
 
     def _keep_what_was_told(self) -> None:
         """Take over the records of a supervisor that was killed, and make up for what it had no time to tell."""
-        while records := self._ring.take(_MANY):
-            self._backlog += records
         self._ring.owe(0)
-        self._lives.adopt([*self._in_delivery, *self._backlog])
+        self._lives.adopt(self._records.keep())
 
     def _fill_vacancy(self) -> None:
         """Start a supervisor where there should be one; if that cannot be done now, it is tried again later."""
