@@ -9,7 +9,7 @@
  * - It calls nothing but the kernel, and by the addresses that it is given clock_gettime(2) and sched_getcpu(3), which
  *   need no system call. So the object depends on no library, and is the same for every libc.
  * - The machine code is committed beside this file, as there need be no compiler where rprun runs:
- *   `python scripts/build_answering.py --check` tells whether it is what this source gives, `--write` makes it anew.
+ *   `python scripts/build_machine_code.py --check` tells whether it is what this source gives, `--write` makes it anew.
  * - Structures and numbers are those of rprun/linux/answering.py, rprun/backends/seccomp/ring.py and record.py, whose
  *   tests hold the two together.
  */

@@ -13,7 +13,7 @@
  * - Of a descriptor that a process has open either this side knows or Python: who has to do with one that the other
  *   side knows takes it over (rprun/linux/usual.py). Here are only those that take one record to open and one to close.
  * - It calls nothing and nobody, so it cannot fail. The object is committed, as that of answering.c is:
- *   `python scripts/build_answering.py --check` tells whether it is what this source gives.
+ *   `python scripts/build_machine_code.py --check` tells whether it is what this source gives.
  * - Structures and numbers are those of usual.py, of rprun/backends/ebpf/layout.py and plans.py, and of
  *   rprun/backends/seccomp/record.py and ring.py, whose tests hold them together. Records are in the byte order of the
  *   machine.

@@ -45,7 +45,7 @@ def test_the_object_is_what_its_source_gives() -> None:
     if shutil.which("gcc") is None:
         pytest.skip("needs gcc")
     done = subprocess.run(
-        [sys.executable, str(TREE / "scripts/build_answering.py"), "--check"],
+        [sys.executable, str(TREE / "scripts/build_machine_code.py"), "--check"],
         check=False,
         capture_output=True,
         text=True,

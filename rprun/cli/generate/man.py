@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from rprun.cli import table
-from rprun.cli.generate import man_files, man_prose, man_running, man_systems, man_windows
+from rprun.cli.generate import man_bugs, man_files, man_prose, man_running, man_systems, man_windows
 
 WIDTH = 80
 HEADER = r""".\" Generated from rprun/cli/app.py and rprun/cli/generate/man_*.py by
@@ -50,7 +50,7 @@ def render() -> str:
     for sub in root.subcommands:
         parts += [f".Ss Subcommand {sub.name}", _text(sub.help), _list(sub.options)]
     parts += [man_running.RUNNING, man_systems.SYSTEMS, man_windows.WINDOWS, man_prose.ENVIRONMENT, man_files.FILES]
-    parts += [man_prose.REST]
+    parts += [man_prose.REST, man_bugs.BUGS]
     source = "\n".join(part.strip("\n") for part in parts)
     return "\n".join(_wrapped(line) for line in source.splitlines()) + "\n"
 

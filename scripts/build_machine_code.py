@@ -1,6 +1,6 @@
 """The machine code beside `rprun/linux/answering.c` and `usual.c`: is it what they give, and how it is made anew.
 
-    python scripts/build_answering.py --check | --write
+    python scripts/build_machine_code.py --check | --write
 
 The same compiler gives the same bytes, so `--check` compares them. Another version of it gives others, which prove
 nothing; then it is only compiled. The version is in the object itself.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 LINUX = Path(__file__).resolve().parents[1] / "rprun" / "linux"
 SOURCES = (LINUX / "answering.c", LINUX / "usual.c")
-COMMAND = "python scripts/build_answering.py"
+COMMAND = "python scripts/build_machine_code.py"
 # By machine, as uname -m says it.
 COMPILERS = {"x86_64": "gcc"}
 
