@@ -14,6 +14,8 @@ Some facts about it:
   time since which it was about its file with 0 tells of it. It stays where it is, about nothing, for the next file with
   this number: were it deleted, the other one might delete what has just come in its place. Who reads the records
   deletes the elements of a process that has ended.
+- Its counters are taken a few instructions after that. Should the processor stand still in between for long enough, as
+  a virtual machine's may, what another thread has written meanwhile to the next file with this number goes with them.
 - Without exchanges (see there) both may tell: the time in the records is the same, and of two that are the same the
   second one is passed over by who reads them.
 - Where the ring has no room, the record by which a descriptor has become known may be missing while that of its close
