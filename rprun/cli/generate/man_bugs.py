@@ -163,7 +163,7 @@ or an exec closes is told late: when its number has become another file's, or th
 Before Linux 5.12, of threads that close and open the same number at the same moment an end may be told twice, or with
 bytes missing: fewer than one in ten thousand where two do nothing else.
 Since then, what is written to the next file with that number can be counted for the one before, if the processor that
-closes that stands still meanwhile, as a virtual machine's may: seen once in some ten million.
+closes that stands still meanwhile, as a virtual machine's may.
 Of processes that share their descriptors without being threads of one process
 .Pq Dv CLONE_FILES ,
 each one's are taken for its own.
