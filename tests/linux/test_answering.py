@@ -14,11 +14,10 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("Linux is what this is about", allow_module_level=True)
 
+from machine_code import TREE, assert_depends_on_nothing
+
 from rprun.backends.seccomp import record
 from rprun.linux import answering
-
-TREE = Path(__file__).resolve().parents[2]
-
 
 REQUEST = 1024
 
@@ -58,22 +57,7 @@ def test_the_object_is_what_its_source_gives() -> None:
 
 def test_it_depends_on_nothing() -> None:
     """The object names no library, and no symbol that another one has to have."""
-    if shutil.which("readelf") is None:
-        pytest.skip("needs readelf")
-    objects = sorted((TREE / "rprun/linux").glob("answering_*.so"))
-    assert objects
-    for path in objects:
-        said = subprocess.run(
-            ["readelf", "--dynamic", "--relocs", "--dyn-syms", "--wide", str(path)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        assert "NEEDED" not in said
-        assert "There are no relocations" in said
-        symbols = [line.split() for line in said.splitlines() if " GLOBAL " in line]
-        assert {words[3] for words in symbols} == {"FUNC"}
-        assert {words[-1] for words in symbols} == {"answer", "is_to_go_elsewhere"}
+    assert_depends_on_nothing("answering", {"answer", "is_to_go_elsewhere"})
 
 
 def test_records_are_those_of_the_interpreter() -> None:

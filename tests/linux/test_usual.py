@@ -5,9 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import shutil
 import struct
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -18,40 +16,20 @@ if sys.platform != "linux":
     pytest.skip("Linux is what this is about", allow_module_level=True)
 
 from bpf_running import ring_in_memory
+from machine_code import LINUX, assert_depends_on_nothing
 
 from rprun.backends.ebpf import layout, plans
 from rprun.backends.seccomp import record
 from rprun.linux import usual
 from rprun.linux.libc import address_of
 
-TREE = Path(__file__).resolve().parents[2]
-SOURCE = TREE / "rprun/linux/usual.c"
+SOURCE = LINUX / "usual.c"
 needs_code = pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is machine code for x86_64 only")
 
 
 def test_it_depends_on_nothing() -> None:
     """The object names no library, and no symbol that another one has to have."""
-    if shutil.which("readelf") is None:
-        pytest.skip("needs readelf")
-    objects = sorted((TREE / "rprun/linux").glob("usual_*.so"))
-    assert objects
-    for path in objects:
-        said = subprocess.run(
-            ["readelf", "--dynamic", "--relocs", "--dyn-syms", "--wide", str(path)],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        assert "NEEDED" not in said
-        assert "There are no relocations" in said
-        symbols = [line.split() for line in said.splitlines() if " GLOBAL " in line]
-        assert sorted((words[3], words[-1]) for words in symbols) == [
-            ("FUNC", "learn"),
-            ("FUNC", "learn_form"),
-            ("FUNC", "take"),
-            ("FUNC", "take_answered"),
-            ("FUNC", "write"),
-        ]
+    assert_depends_on_nothing("usual", {"learn", "learn_form", "take", "take_answered", "write"})
 
 
 def test_numbers_are_those_of_the_interpreter() -> None:
