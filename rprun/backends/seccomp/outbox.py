@@ -72,8 +72,9 @@ class Outbox:
                 return False
             self._ring.owe(len(self._kept))
             if not self.is_busy:
+                self._worker = threading.Thread(target=self._work, daemon=True)
                 try:
-                    threading.Thread(target=self._work, daemon=True).start()
+                    self._worker.start()
                     self.is_busy = True
                 except RuntimeError:
                     # No more processes: see ulimit -u. It is tried again with the next message, or at the end.
@@ -85,10 +86,10 @@ class Outbox:
         with self._lock:
             is_alone = not self.is_busy
             self.is_busy = bool(self._kept)
-        if is_alone and self.is_busy:
+        if not is_alone:
+            self._worker.join()
+        elif self.is_busy:
             self._work()
-        while self.is_busy:
-            sleep(_AGAIN)
 
     def _work(self) -> None:
         poller = select.poll()
