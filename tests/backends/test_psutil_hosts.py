@@ -198,11 +198,14 @@ def test_addresses(text: bytes, family: int, wanted: tuple[str, int]) -> None:
 
 def test_a_tree(host: Host, tmp_path: Path) -> None:
     """By either of them a tree is followed: a child that starts, a program, a file, an end."""
-    script = 'read line; cat; read line; exec 3>"$0"; read line'
+    script = 'echo; read line; cat; read line; exec 3>"$0"; read line'
     path = tmp_path.resolve() / "file"
     looker = Looker(host, "by", CATEGORIES)
-    with subprocess.Popen(["sh", "-c", script, path], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(["sh", "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
+        assert process.stdout is not None
+        # Before that it may be seen with one of its libraries open.
+        assert process.stdout.read(1) == b"\n"
         looker.begin(process.pid)
         seen: list[tuple[str, int, dict[str, object]]] = []
 
