@@ -10,10 +10,13 @@
  *   need no system call. So the object depends on no library, and is the same for every libc.
  * - The machine code is committed beside this file, as there need be no compiler where rprun runs:
  *   `python scripts/build_machine_code.py --check` tells whether it is what this source gives, `--write` makes it anew.
+ * - Two threads may answer, each with a context of its own and on a processor of its own (supervisor.py says when). They
+ * share the ring, in which each reserves its place before it answers, and what `struct company` has.
  * - Structures and numbers are those of rprun/linux/answering.py, rprun/backends/seccomp/ring.py and record.py, whose
  *   tests hold the two together.
  */
 
+#include <linux/futex.h>
 #include <linux/ioctl.h>
 #include <linux/openat2.h>
 #include <linux/seccomp.h>
@@ -29,6 +32,7 @@
 #endif
 
 typedef unsigned long word;
+enum { PROCESSORS = 1024 }; /* sched_setaffinity(2): a set of so many is enough for every kernel of a distribution */
 
 /* Where a thread was when it was answered last, and when. */
 struct whereabouts {
@@ -39,6 +43,18 @@ struct whereabouts {
 /* An open /proc/TID/stat of a thread. */
 struct stat_file {
     int tid, file;
+};
+
+/* What the threads that answer have in common. */
+struct company {
+    int lock;      /* of the end of the ring: 1 while somebody reserves */
+    int last;      /* the thread whose call came last, to whomever */
+    int mix;       /* how often that is not the one before it: MIXED if it always is */
+    int is_two;    /* the second thread is wanted; a futex */
+    int can_be;    /* there is one */
+    int is_off;    /* every call is for Python */
+    int size;      /* bytes of a set of processors */
+    unsigned char both[PROCESSORS / 8], of[2][PROCESSORS / 8]; /* sets of them: all, and each thread's */
 };
 
 /* In the order of answering.py: `_FIELDS`. */
@@ -68,12 +84,15 @@ struct context {
     struct stat_file *stat_files;    /* of those that were asked about last: STAT_FILES slots */
     long careful;                 /* nobody may be waited for: only what the kernel knows is looked at */
     long missed;                  /* what was looked for last was not there, as the next of a search may not be */
+    struct company *company;
+    long place;                   /* which of the threads this is: 0 or 1 */
+    long pinned;                  /* it keeps to its own processor */
 };
 
-_Static_assert(sizeof(struct context) == 27 * 8, "answering.py: _FIELDS");
+_Static_assert(sizeof(struct context) == 30 * 8, "answering.py: _FIELDS");
 
 /* What `answer` returns. */
-enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND };
+enum { RECEIVED, FAILED, DESERTED, LOOK_AROUND, WANTED };
 
 /* Plans. The path is in the first register, or, with AT, in the second one, behind a directory's descriptor. Of OPENS
  * the flags are in the next register, and it is told whether the path is there. EXECUTES is done here only where the
@@ -91,9 +110,16 @@ enum {
     POLLIN = 1, POLLHUP = 16,
 };
 enum { MOVED = 200000 }; /* ns that a thread waits, or runs, before the scheduler moves it: less than a tick */
+/* In place of a length: the rest of the ring is unused; beside it: the record is not complete, or nothing after all. */
 #define SKIP (~0ul)
-/* In place of a position in the ring, a multiple of ALIGN: the call is for Python; there is nothing to tell. */
-enum { PYTHON = 1, NOTHING = 2 };
+#define BUSY (1ul << 63)
+#define DISCARD (1ul << 62)
+/* In place of a place in the ring, a multiple of ALIGN: the call is for Python; there is nothing to tell; no room. */
+enum { PYTHON = 1, NOTHING = 2, FULL = 3 };
+/* What `mix` counts to; from where two threads answer, and up to where. In the build of a C program by make -j2 it is
+ * half of it, in one that is made by one process after the other a twentieth. */
+enum { MIXED = 1 << 16, MUCH = MIXED / 4, LITTLE = MIXED / 10, SMOOTH = 5 };
+enum { SPINS = 200, SCHED_OTHER = 0, SCHED_BATCH = 3 };
 
 /* A record up to its blobs, as record.py packs it. */
 struct __attribute__((packed)) record {
@@ -252,7 +278,52 @@ static int existence(struct context *c, const char *path, word flags)
     return is_absence(look(path, nofollow, RESOLVE_NO_SYMLINKS | cached)) ? ABSENT : -1;
 }
 
-/* Captures a call and places its record in the ring; gives where the ring will be written to, PYTHON or NOTHING. */
+/* Reserves room in the ring for a record of this length, which nobody reads until `tell` or `withdraw`; gives the offset
+ * of its length in the data, FULL where there is none. */
+static word place(struct context *c, word length)
+{
+    word room = ALIGN + (length + ALIGN - 1) / ALIGN * ALIGN;
+    for (int tries = 0; __atomic_exchange_n(&c->company->lock, 1, __ATOMIC_ACQUIRE); tries++) {
+        if (tries < SPINS)
+            __asm__ volatile("pause");
+        else /* It was interrupted there. */
+            call(__NR_sched_yield, 0, 0, 0);
+    }
+    word written = c->words[WRITTEN], start = written % c->data_size, free_to = c->words[READ] + c->data_size;
+    word skipped = start + room > c->data_size ? c->data_size - start : 0;
+    if (written + skipped + room > free_to)
+        start = FULL;
+    else {
+        if (skipped) {
+            *(word *)(c->data + start) = SKIP;
+            start = 0;
+        }
+        *(word *)(c->data + start) = length | BUSY;
+        __atomic_store_n(&c->words[WRITTEN], written + skipped + room, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(&c->company->lock, 0, __ATOMIC_RELEASE);
+    return start;
+}
+
+/* The record that is reserved there is complete; or there is none after all. */
+static void tell(struct context *c, word start)
+{
+    word *length = (word *)(c->data + start);
+    __atomic_store_n(length, *length & ~BUSY, __ATOMIC_RELEASE);
+    if (c->words[ASLEEP]) {
+        word one = 1;
+        c->words[ASLEEP] = 0;
+        call(__NR_write, c->bell, &one, sizeof(one));
+    }
+}
+
+static void withdraw(struct context *c, word start)
+{
+    word *length = (word *)(c->data + start);
+    __atomic_store_n(length, (*length & ~BUSY) | DISCARD, __ATOMIC_RELEASE);
+}
+
+/* Captures a call and places its record in the ring; gives where that is, PYTHON or NOTHING. */
 static word note(struct context *c)
 {
     const struct seccomp_notif *seen = c->request;
@@ -290,18 +361,9 @@ static word note(struct context *c)
             return marks & ABSENT ? NOTHING : PYTHON;
     }
 
-    word length = sizeof(struct record) + 4 + base + 4 + size;
-    word room = ALIGN + (length + ALIGN - 1) / ALIGN * ALIGN;
-    word placed = c->words[WRITTEN], start = placed % c->data_size, free_to = c->words[READ] + c->data_size;
-    word skipped = start + room > c->data_size ? c->data_size - start : 0;
-    if (placed + skipped + room > free_to)
+    word start = place(c, sizeof(struct record) + 4 + base + 4 + size);
+    if (start == FULL)
         return PYTHON;
-    if (skipped) {
-        *(word *)(c->data + start) = SKIP;
-        placed += skipped;
-        start = 0;
-    }
-    *(word *)(c->data + start) = length;
     struct record *record = (struct record *)(c->data + start + ALIGN);
     record->arch = seen->data.arch;
     record->number = seen->data.nr;
@@ -319,7 +381,7 @@ static word note(struct context *c)
     into += 4 + base;
     *(unsigned *)into = size;
     copy(into + 4, path, size);
-    return placed + room;
+    return start;
 }
 
 static int somebody_ended(const struct context *c)
@@ -396,12 +458,72 @@ static int is_elsewhere(struct context *c, int tid)
     return elsewhere;
 }
 
-/* Receives and answers until there is something that is not for this: RECEIVED and LOOK_AROUND leave a notification
- * that is to be answered, FAILED says that RECV has, DESERTED that no process is left. */
+static void keep_to(const struct context *c, const unsigned char *set, int policy)
+{
+    int priority = 0;
+    call(__NR_sched_setaffinity, 0, c->company->size, set);
+    call(__NR_sched_setscheduler, 0, policy, &priority);
+}
+
+/* Sees to it that this thread is where it should be, before it waits for a call: with the other one on a processor of
+ * its own, or alone, on whichever. The second one waits here while it is not wanted. */
+static void take_place(struct context *c)
+{
+    struct company *company = c->company;
+    if (!company->can_be)
+        return;
+    while (c->place && !__atomic_load_n(&company->is_two, __ATOMIC_ACQUIRE)) {
+        c->pinned = 0;
+        call6(__NR_futex, (long)&company->is_two, FUTEX_WAIT_PRIVATE, 0, 0, 0, 0);
+    }
+    if (c->pinned == company->is_two)
+        return;
+    c->pinned = company->is_two;
+    if (c->pinned)
+        keep_to(c, company->of[c->place], SCHED_BATCH);
+    else
+        keep_to(c, company->both, SCHED_OTHER);
+}
+
+/* Takes note of whose call this is, and decides whether two should answer: where calls of several threads come mixed.
+ * Those threads run at the same time; where one starts the other and waits for it, one's calls come after the other's.
+ * Tells whether a second thread is wanted that is not there. */
+static int weigh(struct context *c, int tid)
+{
+    struct company *company = c->company;
+    company->mix += ((tid != company->last) * MIXED - company->mix) >> SMOOTH;
+    company->last = tid;
+    if (company->is_two) {
+        if (company->mix < LITTLE)
+            company->is_two = 0;
+    } else if (!c->place && company->mix > MUCH) {
+        company->mix = MIXED / 2;
+        if (!company->can_be)
+            return 1;
+        for (int place = 0, here = c->processor(); place < 2; place++)
+            for (int byte = 0; byte < company->size; byte++) {
+                int bit = here / 8 == byte ? 1 << here % 8 : 0;
+                company->of[place][byte] = place ? company->both[byte] & ~bit : bit;
+            }
+        __atomic_store_n(&company->is_two, 1, __ATOMIC_RELEASE);
+        call6(__NR_futex, (long)&company->is_two, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
+    }
+    return 0;
+}
+
+/* For the records that its caller makes. */
+__attribute__((visibility("default"))) word reserve(struct context *c, word length)
+{
+    return place(c, length);
+}
+
+/* Receives and answers until there is something that is not for this: RECEIVED, LOOK_AROUND and WANTED leave a
+ * notification that is to be answered, FAILED says that RECV has, DESERTED that no process is left. */
 __attribute__((visibility("default"))) long answer(struct context *c)
 {
     for (;;) {
         zero(c->request, c->request_size);
+        take_place(c);
         if (c->polls) {
             struct { int fd; short events, revents; } poll = {(int)c->listener, POLLIN, 0};
             call6(__NR_poll, (long)&poll, 1, -1, 0, 0, 0);
@@ -412,35 +534,38 @@ __attribute__((visibility("default"))) long answer(struct context *c)
         if (call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_RECV, c->request) < 0)
             return FAILED;
         c->now = now(c);
+        if (c->company->is_off)
+            return RECEIVED;
+        int tid = (int)c->request->pid;
+        if (weigh(c, tid))
+            return WANTED;
         /* Both ways: the clock may be set. */
         if (c->now >= c->look_at || c->now < c->look_at - c->window) {
             if (somebody_ended(c))
                 return LOOK_AROUND;
             c->look_at = c->now + c->window;
         }
-        word written = c->words[CLOSED] ? NOTHING : note(c);
-        if (written == PYTHON)
+        word start = c->words[CLOSED] ? NOTHING : note(c);
+        if (start == PYTHON)
             return RECEIVED;
 
         c->response->id = c->request->id;
         c->response->val = 0;
         c->response->error = 0;
         c->response->flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-        int tid = (int)c->request->pid, elsewhere = c->sync && is_elsewhere(c, tid);
+        int elsewhere = c->sync && is_elsewhere(c, tid);
         c->last = tid;
         if (elsewhere)
             call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, 0);
         long failed = call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SEND, c->response);
         if (elsewhere)
             call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
-        if (failed || written == NOTHING)
-            continue; /* The call was interrupted and has not happened; or nobody reads any more. */
-        __atomic_store_n(&c->words[WRITTEN], written, __ATOMIC_RELEASE);
-        if (c->words[ASLEEP]) {
-            word one = 1;
-            c->words[ASLEEP] = 0;
-            call(__NR_write, c->bell, &one, sizeof(one));
-        }
+        if (start == NOTHING)
+            continue; /* Or nobody reads any more. */
+        if (failed)
+            withdraw(c, start); /* The call was interrupted and has not happened. */
+        else
+            tell(c, start);
     }
 }
 

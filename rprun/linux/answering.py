@@ -34,15 +34,15 @@ OBJECT = os.path.join(os.path.dirname(__file__), f"answering_{os.uname().machine
 """Where the machine code for this machine is, if there is any."""
 
 # What `answer` returns: there is a notification that its caller is to answer; RECV has failed; no process is left;
-# there is a notification, and some process has ended.
-RECEIVED, FAILED, DESERTED, LOOK_AROUND = range(4)
+# there is a notification, and some process has ended; there is one, and a second thread would be of use.
+RECEIVED, FAILED, DESERTED, LOOK_AROUND, WANTED = range(5)
 
 # struct context of answering.c; each is 8 bytes.
 _FIELDS = (
     *("listener", "ended", "bell", "polls", "sync", "at_once", "window"),
     *("request", "request_size", "response", "words", "data", "data_size", "clock", "processor"),
     *("arch", "plans", "known", "before", "now", "look_at", "last", "here", "whereabouts", "stat_files"),
-    *("careful", "missed"),
+    *("careful", "missed", "company", "place", "pinned"),
 )
 _BEFORE, _NOW, _LAST, _CAREFUL = (_FIELDS.index(name) for name in ("before", "now", "last", "careful"))
 # How a call is done there; see answering.c. They are for numbers below _PLANS.
@@ -53,12 +53,41 @@ _PLANS = 512
 _KNOWN = 4096
 _STAT_FILES = 8
 _STAT_FILE = struct.Struct("=ii")  # thread, descriptor
+# struct company of answering.c: its numbers, of them those that are written here, and its sets of processors.
+_COMPANY_NUMBERS = 7
+_CAN_BE, _IS_OFF, _SIZE = 4, 5, 6
+_PROCESSORS = 1024
+_SET_SIZE = _PROCESSORS // 8
+_THREADS = 2
+# What `reserve` returns where there is no room.
+_FULL = 3
 # Nanoseconds: how long RECV takes for a call that waits already, at most.
 _AT_ONCE = 1_500
 
 
+class _Common:
+    """What those have in common that answer the same listener."""
+
+    def __init__(self, plans: Mapping[int, int]) -> None:
+        self.plans = ctypes.create_string_buffer(bytes(plans.get(number, 0) for number in range(_PLANS)), _PLANS)
+        self.table = ctypes.create_string_buffer(4 * _KNOWN)
+        self.known = memoryview(self.table).cast("B").cast("I")
+        self.company = ctypes.create_string_buffer(4 * _COMPANY_NUMBERS + (1 + _THREADS) * _SET_SIZE)
+        self.numbers = memoryview(self.company).cast("B")[: 4 * _COMPANY_NUMBERS].cast("i")
+
+    def set_processors(self, both: bytes) -> None:
+        start = 4 * _COMPANY_NUMBERS
+        memoryview(self.company).cast("B")[start : start + _SET_SIZE] = both
+        self.numbers[_SIZE] = _SET_SIZE
+        self.numbers[_CAN_BE] = True
+
+
 class Answering:
-    """The machine code, and what it works on."""
+    """The machine code, and what it works on.
+
+    Attributes:
+        common: to all that answer the same listener.
+    """
 
     def __init__(
         self,
@@ -73,6 +102,7 @@ class Answering:
         is_sync: bool,
         request: int,
         data: int,
+        beside: Answering | None = None,
     ) -> None:
         """Load it.
 
@@ -87,6 +117,7 @@ class Answering:
             is_sync: the listener wakes synchronously.
             request: offset in `memory` of the request in hand.
             data: offset of the ring's records, which go on to its end.
+            beside: what another thread answers the same listener by; what that knows this one does.
 
         Raises:
             OSError: there is none for this machine, or it cannot be loaded here.
@@ -95,19 +126,20 @@ class Answering:
         if abi != syscalls.X86_64:
             raise OSError(ENOEXEC, os.strerror(ENOEXEC), OBJECT)
         # long answer(struct context *); long is_to_go_elsewhere(struct context *);
+        # word reserve(struct context *, word length);
         machine_code = ctypes.CDLL(OBJECT)
         answer, is_to_go_elsewhere = machine_code.answer, machine_code.is_to_go_elsewhere
-        answer.argtypes = (ctypes.c_void_p,)
-        is_to_go_elsewhere.argtypes = (ctypes.c_void_p,)
-        answer.restype = is_to_go_elsewhere.restype = ctypes.c_long
+        reserve = machine_code.reserve
+        answer.argtypes = is_to_go_elsewhere.argtypes = (ctypes.c_void_p,)
+        reserve.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
+        answer.restype = is_to_go_elsewhere.restype = reserve.restype = ctypes.c_long
         self._keeper = (ctypes.c_char * len(memory)).from_buffer(memory)
         base = ctypes.addressof(self._keeper)
         self._response = ctypes.create_string_buffer(seccomp.RESP_SIZE)
         self._whereabouts = ctypes.create_string_buffer(16 * _KNOWN)
         self._stat_files = ctypes.create_string_buffer(_STAT_FILE.size * _STAT_FILES)
-        self._plans = ctypes.create_string_buffer(bytes(plans.get(number, 0) for number in range(_PLANS)), _PLANS)
-        table = ctypes.create_string_buffer(4 * _KNOWN)
-        self._known = memoryview(table).cast("B").cast("I")
+        common = _Common(plans) if beside is None else beside.common
+        self.common: _Common = common
         values = {
             "listener": listener,
             "ended": ended,
@@ -125,10 +157,12 @@ class Answering:
             "clock": ctypes.cast(handle.clock_gettime, ctypes.c_void_p).value or 0,
             "processor": ctypes.cast(_processor, ctypes.c_void_p).value or 0,
             "arch": syscalls.AUDIT_ARCH[abi],
-            "plans": ctypes.addressof(self._plans),
-            "known": ctypes.addressof(table),
+            "plans": ctypes.addressof(common.plans),
+            "known": ctypes.addressof(common.table),
             "whereabouts": ctypes.addressof(self._whereabouts),
             "stat_files": ctypes.addressof(self._stat_files),
+            "company": ctypes.addressof(common.company),
+            "place": beside is not None,
         }
         context = ctypes.create_string_buffer(8 * len(_FIELDS))
         self._context = memoryview(context).cast("B").cast("q")
@@ -137,11 +171,33 @@ class Answering:
         self._address = ctypes.addressof(context)
         self._answer = answer
         self._is_to_go_elsewhere = is_to_go_elsewhere
+        self._reserve = reserve
 
     def answer(self) -> int:
         """Answer until there is something to do for the caller, and say what."""
         outcome: int = self._answer(self._address)
         return outcome
+
+    def reserve(self, length: int) -> int:
+        """Reserve room for a record in the ring; return the offset of its length, -1 where there is none."""
+        start: int = self._reserve(self._address, length)
+        return start if start != _FULL else -1
+
+    def can_be_two(self) -> bool:
+        """Have two threads answer from now on while that is better; tell whether they can.
+
+        Each has a processor of its own then. They can where there are just two processors for this process. `answer` of
+        what was made beside this is to be called by the second thread; it waits there until it is wanted.
+        """
+        processors = os.sched_getaffinity(0)
+        if len(processors) != _THREADS or max(processors) >= _PROCESSORS:
+            return False
+        self.common.set_processors(sum(1 << processor for processor in processors).to_bytes(_SET_SIZE, "little"))
+        return True
+
+    def turn_off(self) -> None:
+        """Have every call left to the caller from now on, also by the other thread."""
+        self.common.numbers[_IS_OFF] = True
 
     def times(self) -> tuple[int, int]:
         """Return when the last RECV began and ended, in nanoseconds since the Unix epoch."""
@@ -171,12 +227,12 @@ class Answering:
 
     def know(self, process: int) -> None:
         """Have the calls of a process's first thread answered: it sees the files that this process sees."""
-        self._known[process % _KNOWN] = process
+        self.common.known[process % _KNOWN] = process
 
     def forget(self, process: int) -> None:
         """Have none of a process answered any more."""
-        if self._known[process % _KNOWN] == process:
-            self._known[process % _KNOWN] = 0
+        if self.common.known[process % _KNOWN] == process:
+            self.common.known[process % _KNOWN] = 0
 
     def close(self) -> None:
         """Close what it has opened. Nothing is answered by it any more."""

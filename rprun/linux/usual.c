@@ -35,7 +35,10 @@ enum {
 #define BUSY (1u << 31)
 #define DISCARD (1u << 30)
 #define HEADER 8
-#define SKIP (~0ul) /* ring.py: in place of a length */
+/* ring.py: in place of a length, and beside one. */
+#define SKIP (~0ul)
+#define NOT_COMPLETE (1ul << 63)
+#define WITHDRAWN (1ul << 62)
 
 /* What a record is about, and what its lines end with; all at an offset in the arena, where there is room behind. */
 struct what {
@@ -374,9 +377,15 @@ __attribute__((visibility("default"))) long take_answered(struct context *c)
     long outcome = NOTHING;
     c->made = c->taken = 0;
     while (position < end && c->taken < c->limit && c->made < c->room) {
-        word start = position & c->mask, length = u64(c->data + start);
+        word start = position & c->mask, length = __atomic_load_n((const word *)(c->data + start), __ATOMIC_ACQUIRE);
         if (length == SKIP) {
             position += c->mask + 1 - start;
+            continue;
+        }
+        if (length & NOT_COMPLETE)
+            break;
+        if (length & WITHDRAWN) {
+            position += HEADER + (((length & ~WITHDRAWN) + 7) & ~7ul);
             continue;
         }
         if (length < CAPTURED_AT || length > LONGEST - 24 || !take_answer(c, c->data + start + HEADER, length)) {

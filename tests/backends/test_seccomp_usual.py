@@ -14,6 +14,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from writers import writer
 
 from rprun.backends.seccomp import decode, record
 from rprun.backends.seccomp.decode import OPENS
@@ -100,8 +101,9 @@ def take_all(ring: Ring, usual: UsualOpens, limit: int) -> tuple[list[Any], int]
 def put_all(ring: Ring, data: list[bytes]) -> None:
     """Put and publish records."""
     for each in data:
-        assert ring.put(each)
-        ring.publish()
+        place = ring.put(each)
+        assert place >= 0
+        ring.publish(place)
 
 
 @settings(deadline=None)
@@ -145,6 +147,39 @@ def test_around_the_end_of_the_ring() -> None:
             seen += [pid for _, pid, _, _ in (event.events() if isinstance(event, UsualBatch) else [event])]
     assert seen == [*range(1, 1001)] * rounds
     assert by_machine_code > 1000 * (rounds - 1)
+    ring.close()
+
+
+def test_among_what_is_not_complete() -> None:
+    """Of several writers' records none is taken behind one that is not complete, nor any that was withdrawn."""
+    ring = Ring()
+    ring.share(writer(ring).reserve)
+    data = [open_of(b"/among/%d" % number, pid=number + 1) for number in range(6)]
+    lines_of([event for each in data for event in decoded(each)])
+    usual = UsualOpens(ring)
+    put_all(ring, data)
+    take_all(ring, usual, 512)
+    places = [ring.put(each) for each in data]
+    ring.withdraw(places[0])
+    ring.publish(places[1])
+    ring.publish(places[5])
+
+    def pids() -> list[int]:
+        events, taken = take_all(ring, usual, 512)
+        seen = [
+            pid for event in events for _, pid, _, _ in (event.events() if isinstance(event, UsualBatch) else [event])
+        ]
+        assert taken == len(seen)
+        return seen
+
+    assert pids() == [2]
+    ring.publish(places[3])
+    assert pids() == []
+    ring.publish(places[2])
+    assert pids() == [3, 4]
+    ring.withdraw(places[4])
+    assert pids() == [6]
+    assert not ring.has_records()
     ring.close()
 
 

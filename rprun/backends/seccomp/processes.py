@@ -107,12 +107,10 @@ class Processes:
             if descriptor not in self._numbers:
                 continue  # It is no process: see `fileno`.
             process = self._forget(descriptor)
-            if (
-                self._tells
-                and not self._ring.is_closed()
-                and self._ring.put(PROCESS_ENDED.pack(process, now), is_dispensable=True)
-            ):
-                self._ring.publish()
+            if self._tells and not self._ring.is_closed():
+                place = self._ring.put(PROCESS_ENDED.pack(process, now), is_dispensable=True)
+                if place >= 0:
+                    self._ring.publish(place)
 
     def are_owed(self) -> bool:
         """Tell whether another thread is about to tell of some, and needs its turn for that."""
@@ -158,14 +156,15 @@ class Processes:
     def _tell(self, process: int, descriptor: int, now: int) -> None:
         information = pidfd.info(descriptor)
         parent = information.ppid if information is not None else procfs.status(process, "PPid")
-        if not self._ring.put(PROCESS_STARTED.pack(process, self._true_parent(parent), now)):
+        place = self._ring.put(PROCESS_STARTED.pack(process, self._true_parent(parent), now))
+        if place < 0:
             # Nor will its end be told.
             self._ring.lose_end()
             return
         # Before it is published: should this supervisor be killed in between, the next one tells of it again.
         if not self._outbox.send(PROCESS.pack(process, now), descriptor):
             self._ring.lose_end()
-        self._ring.publish()
+        self._ring.publish(place)
         self._told += 1
         if self._told % _TOLD_AT_MOST == 0:
             self._ring.wake()
@@ -175,8 +174,9 @@ class Processes:
         if self._tells and process not in self.unwatched:
             self.unwatched[process] = now
             self._ring.lose_end()
-            if self._ring.put(PROCESS_STARTED.pack(process, -1, now)):
-                self._ring.publish()
+            place = self._ring.put(PROCESS_STARTED.pack(process, -1, now))
+            if place >= 0:
+                self._ring.publish(place)
 
     def _is_told_already(self, process: int) -> bool:
         """Tell whether it was told of when no descriptor was left: it, and not another one of its number."""

@@ -7,10 +7,15 @@ Some facts that give it its shape:
   worked out in rprun.
 - A filter without a listener fails every trapped call with ENOSYS, for ever. So the supervisor outlives rprun: it ends
   when the last process under the filter has ended. It has a session of its own and takes no signals.
-- It is single-threaded and a process of its own: beside another Python thread an answer would take 50 times as long.
-  Only if rprun does not read is there a second one, which waits for that (`outbox`).
+- It is a process of its own, and one thread of it answers: beside another one in Python an answer would take 50 times
+  as long. Only if rprun does not read is there another one, which waits for that (`outbox`).
 - The usual call is answered by machine code, where there is some for this machine (`rprun.linux.answering`). What that
   does is what is written here for every call; here is also what it cannot do.
+- By machine code two threads answer where there are two processors, while calls of several threads come mixed. With
+  one, a quarter of the calls in a build by make -j2 wait until another's is answered, while their processor idles, and
+  the scheduler gathers on one processor whoever is answered from there. Each of the two stays on its own processor, and
+  by SCHED_BATCH preempts nobody: from Linux 6.11 on the kernel wakes all who wait for a call, and who is woken where
+  somebody computes is to wait there for his turn, or his call.
 - The kernel writes each request into memory that rprun shares; rprun answers it, should the supervisor be killed.
 """
 
@@ -25,6 +30,7 @@ import resource
 import select
 import socket
 import struct
+import threading
 from _signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from fcntl import ioctl
 from time import time_ns
@@ -33,7 +39,7 @@ from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.capture import Capture
 from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
-from rprun.backends.seccomp.ring import DATA_OFFSET, REQUEST_OFFSET
+from rprun.backends.seccomp.ring import DATA_OFFSET, REQUEST_OFFSET, REQUEST_SIZE
 from rprun.linux import answering, pidfd, seccomp, syscalls
 from rprun.linux.descriptors import close_range
 from rprun.observe.kinds import ObserverEventKind
@@ -97,8 +103,7 @@ def resume(ring: Ring, listener: int, control: int, known: Mapping[int, int], to
     status = 1
     try:
         detach((ring.fd, ring.bell, listener, control, *known))
-        # What the other one had placed and not published is not there.
-        ring.take_back()
+        ring.take_over()
         # What has ended the other one may have been the machine code: this one does without.
         supervisor = Supervisor(ring, listener, control, by_machine_code=False)
         supervisor.distrust(known.values())
@@ -166,30 +171,31 @@ class Supervisor:
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.
         self._receive_ends = _tells_numbers()
         self._is_sync = seccomp.set_sync_wake_up(listener)
-        self._look_at = 0  # when to look around again, as `time_ns`
         self._closed = False
-        self._before = self._now = 0  # when the last RECV began and ended
-        self._last = 0  # the thread whose call came last
-        self._request = ring.request()
+        self._is_single = False  # there will be no second thread
+        self._lock = threading.Lock()  # of all that only the interpreter uses
         self._poller = select.poll()
         self._poller.register(listener, select.POLLIN)
-        self._machine_code = self._load() if by_machine_code else None
+        self._lane = _Lane(ring, 0, self._load() if by_machine_code else None)
+        if self._lane.machine_code is not None:
+            ring.share(self._lane.machine_code.reserve)
         self._capture = Capture()
         self.processes.wake_for(self._capture.views.looking.mounts.fileno())
 
-    def _load(self) -> answering.Answering | None:
+    def _load(self, beside: answering.Answering | None = None) -> answering.Answering | None:
         try:
             return answering.Answering(
                 self._ring.memory,
-                _plans(),
+                _plans() if beside is None else {},
                 listener=self._listener,
                 ended=self.processes.fileno(),
                 bell=self._ring.bell,
                 window=_LOOK_AROUND,
                 receive_ends=self._receive_ends,
                 is_sync=self._is_sync,
-                request=REQUEST_OFFSET,
+                request=REQUEST_OFFSET if beside is None else REQUEST_OFFSET + REQUEST_SIZE,
                 data=DATA_OFFSET,
+                beside=beside,
             )
         except OSError:
             return None
@@ -200,100 +206,147 @@ class Supervisor:
 
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
-        listener, ring, note, request = self._listener, self._ring, self._note, self._request
+        self._answer(self._lane)
+
+    def _answer(self, lane: _Lane) -> None:
+        listener, ring, note, request = self._listener, self._ring, self._note, lane.request
         response = bytearray(seccomp.RESP_SIZE)
         unpack, pack_into = seccomp.NOTIFICATION.unpack_from, seccomp.RESPONSE.pack_into
         send, go_on = seccomp.SEND, seccomp.FLAG_CONTINUE
         is_sync = self._is_sync
         while True:
-            if not (self._receive() if self._machine_code is None else self._answer_the_usual(self._machine_code)):
+            if not (self._receive(lane) if lane.machine_code is None else lane.answer_the_usual()):
                 if seccomp.is_deserted(listener):
                     return
                 continue
             notification, tid, _flags, number, arch, _ip, *arguments = unpack(request)
-            try:
-                noted = note(arch, number, arguments, tid, self._now)
-            except Exception:  # noqa: BLE001 - whatever it is, the call must be answered
-                noted = False
-                ring.lose()
+            with self._lock:
+                try:
+                    place = note(lane, arch, number, arguments, tid)
+                except Exception:  # noqa: BLE001 - whatever it is, the call must be answered
+                    place = -1
+                    ring.lose()
             pack_into(response, 0, notification, 0, 0, go_on)
             # Where the call waited for this process, and not this process for it, its thread was trapped on another
             # processor. To have it go on here would leave that one idle.
-            elsewhere = is_sync and self._is_to_go_elsewhere(tid)
-            self._last = tid
+            elsewhere = is_sync and lane.is_to_go_elsewhere(tid)
+            lane.last = tid
             try:
                 if elsewhere:
                     seccomp.set_sync_wake_up(listener, on=False)
+                # Not while the lock is held: whom it wakes may preempt this thread.
                 ioctl(listener, send, response)
             except OSError:
                 # It was interrupted and has not happened; if it is restarted, there is a second notification.
-                ring.take_back()
-                noted = False
+                if place >= 0:
+                    ring.withdraw(place)
+                place = -1
             if elsewhere:
                 seccomp.set_sync_wake_up(listener)
-            if noted:
-                ring.publish()
+            if place >= 0:
+                ring.publish(place)
+            if lane.wants_another:
+                self._answer_by_two(lane)
 
-    def _receive(self) -> bool:
+    def _receive(self, lane: _Lane) -> bool:
         """Wait for the next call; False when it was given up before it was received, or nobody is left."""
-        self._request[: seccomp.NOTIF_SIZE] = _ZEROS
+        lane.request[: seccomp.NOTIF_SIZE] = _ZEROS
         # fcntl.ioctl gives no other thread its turn while it waits, poll does.
         if (not self._receive_ends or self.processes.are_owed()) and self._poller.poll()[0][1] & select.POLLHUP:
             return False
-        self._before = time_ns()
+        lane.before = time_ns()
         try:
-            ioctl(self._listener, seccomp.RECV, self._request)
+            ioctl(self._listener, seccomp.RECV, lane.request)
         except OSError:
             return False
-        self._now = time_ns()
+        lane.now = time_ns()
         return True
 
-    def _answer_the_usual(self, machine_code: answering.Answering) -> bool:
-        """Answer, and wait for the next call that has to be looked at here; False as in `_receive`."""
-        machine_code.last = self._last
-        outcome = machine_code.answer()
-        # It has published records.
-        self._ring.take_back()
-        self._last = machine_code.last
-        self._before, self._now = machine_code.times()
-        if outcome == answering.LOOK_AROUND:
-            self._look_at = 0
-        return outcome in (answering.RECEIVED, answering.LOOK_AROUND)
-
-    def _is_to_go_elsewhere(self, tid: int) -> bool:
-        """Tell whether a thread was trapped on another processor, as far as that can be told in no time."""
-        if self._machine_code is None:
-            return tid != self._last and self._now - self._before < _AT_ONCE
-        return self._machine_code.is_to_go_elsewhere()
+    def _answer_by_two(self, lane: _Lane) -> None:
+        """Have a second thread answer too from now on, whenever that is better."""
+        lane.wants_another = False
+        first = lane.machine_code
+        # Before Linux 6.11 a call wakes one of those who wait: any.
+        if self._is_single or first is None or not (self._is_sync and self._receive_ends):
+            return
+        self._is_single = True
+        second = self._load(first)
+        if second is None or not first.can_be_two():
+            return
+        try:
+            threading.Thread(target=self._answer, args=(_Lane(self._ring, 1, second),), daemon=True).start()
+        except RuntimeError:
+            # No more processes (see ulimit -u). `can_be_two` harms nothing without one.
+            return
 
     def _forget(self, process: int) -> None:
         """Forget a process, which has ended."""
         self._capture.forget(process)
-        if self._machine_code is not None:
-            self._machine_code.forget(process)
+        if self._lane.machine_code is not None:
+            self._lane.machine_code.forget(process)
 
-    def _note(self, arch: int, number: int, arguments: list[int], tid: int, now: int) -> bool:
-        """Place a record of the call in the ring; False where there is none to be published."""
+    def _note(self, lane: _Lane, arch: int, number: int, arguments: list[int], tid: int) -> int:
+        """Place a record of the call in the ring; return where it is, -1 where there is none to be published."""
+        now = lane.now
         # Both ways: the clock may be set.
-        if not self._look_at - _LOOK_AROUND <= now < self._look_at:
-            self._look_at = now + _LOOK_AROUND
+        if not lane.look_at - _LOOK_AROUND <= now < lane.look_at:
+            lane.look_at = now + _LOOK_AROUND
             self._closed = self._ring.is_closed()
             self.processes.forget_ended(now)
             self._capture.views.looking.look_again()
         if self._closed:
-            return False
+            return -1
         process = self.processes.of(tid, now)
         captured = self._capture.capture(arch, number, arguments, tid, process)
-        if self._machine_code is not None:
-            self._machine_code.is_careful = self._capture.views.looking.is_careful
+        machine_code = lane.machine_code
+        if machine_code is not None:
+            machine_code.is_careful = self._capture.views.looking.is_careful
             if self._capture.views.is_unsettled or self._capture.serves_pages:
-                self._machine_code.close()
-                self._machine_code = None
+                machine_code.turn_off()
             elif tid == process and self.processes.has(process) and self._capture.views.shared.get(process):
-                self._machine_code.know(process)
+                machine_code.know(process)
             else:
-                self._machine_code.forget(process)
-        return captured is not None and self._ring.put(pack(arch, number, tid, process, now, arguments, captured))
+                machine_code.forget(process)
+        return -1 if captured is None else self._ring.put(pack(arch, number, tid, process, now, arguments, captured))
+
+
+class _Lane:
+    """What a thread that answers has to itself.
+
+    Attributes:
+        machine_code: what answers the usual calls; None where there is none.
+        request: where the kernel writes its requests.
+        before: when the last RECV began, in nanoseconds since the Unix epoch.
+        now: when it ended.
+        look_at: when to look again at who has ended.
+        last: the thread whose call came last.
+        wants_another: there is more to do than one thread can do.
+    """
+
+    def __init__(self, ring: Ring, place: int, machine_code: answering.Answering | None) -> None:
+        self.machine_code = machine_code
+        self.request = ring.request(place)
+        self.before = self.now = self.look_at = self.last = 0
+        self.wants_another = False
+
+    def answer_the_usual(self) -> bool:
+        """Answer, and wait for the next call that has to be looked at by the interpreter; False where there is none."""
+        machine_code = self.machine_code
+        assert machine_code is not None
+        machine_code.last = self.last
+        outcome = machine_code.answer()
+        self.last = machine_code.last
+        self.before, self.now = machine_code.times()
+        if outcome == answering.LOOK_AROUND:
+            self.look_at = 0
+        self.wants_another = outcome == answering.WANTED
+        return outcome in (answering.RECEIVED, answering.LOOK_AROUND, answering.WANTED)
+
+    def is_to_go_elsewhere(self, tid: int) -> bool:
+        """Tell whether a thread was trapped on another processor, as far as that can be told in no time."""
+        if self.machine_code is None:
+            return tid != self.last and self.now - self.before < _AT_ONCE
+        return self.machine_code.is_to_go_elsewhere()
 
 
 def _plans() -> dict[int, int]:

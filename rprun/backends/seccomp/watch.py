@@ -52,7 +52,7 @@ _GLANCE = 0.0002
 _MESSAGES, _ROUNDS = 64, 8
 _MANY = 1024
 # No notification has this id, not even the one that is not there.
-_NO_CALL = -1
+_NO_CALL: frozenset[int] = frozenset()
 _K = ObserverEventKind
 
 
@@ -87,8 +87,8 @@ class Watch:
         self._control: socket.socket | None = None
         self._takes_all = False  # the supervisor is gone, whatever it may have sent before, or the run is over
         self._has_messages = False  # which have not been read for want of descriptors, or of time
-        # Those who have ended, which is not told yet, and the call in hand when that was heard of.
-        self._ended: list[tuple[Process, int]] = []
+        # Those who have ended, which is not told yet, and the calls in hand when that was heard of.
+        self._ended: list[tuple[Process, frozenset[int]]] = []
         self._opened: list[Callable[[], None]] = []
         try:
             self._open()
@@ -174,9 +174,9 @@ class Watch:
                 self._timer.clear()
                 self._fill_vacancy()
         heard = self._hear()
-        in_hand = self._in_hand()
-        ready = [each for each in self._ended if each[1] != in_hand]
-        waiting = [each for each in self._ended if each[1] == in_hand]
+        in_hand = self._ring.in_hand()
+        ready = [each for each in self._ended if not each[1] & in_hand]
+        waiting = [each for each in self._ended if each[1] & in_hand]
         (waiting if in_hand else ready).extend((process, in_hand) for process in heard)
         if self._refused:
             self._emit_refusal()
@@ -302,22 +302,24 @@ class Watch:
             self._ring.owe(0)
         else:
             self._keep_what_was_told()
-        in_hand = self._in_hand()
+        in_hand = self._ring.in_hand()
         if in_hand and self._listener >= 0:
-            # It was killed. The call that it had in hand is answered here: its caller waits for that.
-            try:
-                seccomp.respond_continue(self._listener, in_hand)
-            except OSError:
-                # It had been answered, or its caller was killed too.
-                pass
-            self._cut_short += 1
-            # Ends wait for it no longer, also if there is no next supervisor who would take another one into its hand.
-            self._ring.forget_request()
+            # It was killed. The calls that it had in hand are answered here: their callers wait for that.
+            for notification in in_hand:
+                try:
+                    seccomp.respond_continue(self._listener, notification)
+                except OSError:
+                    # It had been answered, or its caller was killed too.
+                    pass
+            self._cut_short += len(in_hand)
+            # Ends wait for them no longer, also if there is no next supervisor who would take others into its hand.
+            self._ring.forget_requests()
         self._vacant = not is_deserted and (self._listener >= 0 or self._source.fileno() >= 0)
         self._fill_vacancy()
 
     def _keep_what_was_told(self) -> None:
         """Take over the records of a supervisor that was killed, and make up for what it had no time to tell."""
+        self._ring.withdraw_all()
         self._ring.owe(0)
         self._lives.adopt(self._records.keep())
 
@@ -331,19 +333,15 @@ class Watch:
             else:
                 self._vacant = False
 
-    def _in_hand(self) -> int:
-        """Return the id of the call that the supervisor has received last, 0 while it waits for the next."""
-        return int.from_bytes(self._ring.request()[:8], sys.byteorder)
-
     # -- the end
 
     def finish(self, seconds: float) -> None:
         """Emit what has been done up to now; wait so long at most for what has been answered and not yet noted."""
         deadline = monotonic() + seconds
         self._takes_all = True
-        before = self._in_hand()
+        before = self._ring.in_hand()
         while self._control is not None and monotonic() < deadline:
-            if not self._ring.owed() and (not before or self._in_hand() != before):
+            if not self._ring.owed() and not before & self._ring.in_hand():
                 break
             self.deliver(_MANY)
             sleep(_GLANCE)

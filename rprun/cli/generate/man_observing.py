@@ -195,7 +195,7 @@ If
 is killed, so is the command, and the descendants that are left go on in the same way.
 If the supervisor is killed,
 .Nm
-lets the call that was waiting go on, starts another, and counts that call in a
+lets the calls that it had in hand, one or two, go on, starts another, and counts them in a
 .Ql lost
 record.
 .Ss psutil-poll
