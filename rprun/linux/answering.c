@@ -80,7 +80,7 @@ struct context {
     long look_at;
     long last;                    /* the thread whose call came last */
     long here;                    /* the processor of this process when it answered last */
-    struct whereabouts *whereabouts; /* of threads: KNOWN slots */
+    struct whereabouts *whereabouts; /* of threads: KNOWN slots. Both write it; what is mixed up there is a bad guess. */
     struct stat_file *stat_files;    /* of those that were asked about last: STAT_FILES slots */
     long careful;                 /* nobody may be waited for: only what the kernel knows is looked at */
     long missed;                  /* what was looked for last was not there, as the next of a search may not be */

@@ -71,6 +71,7 @@ class _Common:
     def __init__(self, plans: Mapping[int, int]) -> None:
         self.plans = ctypes.create_string_buffer(bytes(plans.get(number, 0) for number in range(_PLANS)), _PLANS)
         self.table = ctypes.create_string_buffer(4 * _KNOWN)
+        self.whereabouts = ctypes.create_string_buffer(16 * _KNOWN)
         self.known = memoryview(self.table).cast("B").cast("I")
         self.company = ctypes.create_string_buffer(4 * _COMPANY_NUMBERS + (1 + _THREADS) * _SET_SIZE)
         self.numbers = memoryview(self.company).cast("B")[: 4 * _COMPANY_NUMBERS].cast("i")
@@ -136,7 +137,6 @@ class Answering:
         self._keeper = (ctypes.c_char * len(memory)).from_buffer(memory)
         base = ctypes.addressof(self._keeper)
         self._response = ctypes.create_string_buffer(seccomp.RESP_SIZE)
-        self._whereabouts = ctypes.create_string_buffer(16 * _KNOWN)
         self._stat_files = ctypes.create_string_buffer(_STAT_FILE.size * _STAT_FILES)
         common = _Common(plans) if beside is None else beside.common
         self.common: _Common = common
@@ -159,7 +159,7 @@ class Answering:
             "arch": syscalls.AUDIT_ARCH[abi],
             "plans": ctypes.addressof(common.plans),
             "known": ctypes.addressof(common.table),
-            "whereabouts": ctypes.addressof(self._whereabouts),
+            "whereabouts": ctypes.addressof(common.whereabouts),
             "stat_files": ctypes.addressof(self._stat_files),
             "company": ctypes.addressof(common.company),
             "place": beside is not None,
@@ -186,11 +186,12 @@ class Answering:
     def can_be_two(self) -> bool:
         """Have two threads answer from now on while that is better; tell whether they can.
 
-        Each has a processor of its own then. They can where there are just two processors for this process. `answer` of
-        what was made beside this is to be called by the second thread; it waits there until it is wanted.
+        Each has a processor of its own then. They can where there are just two processors for this process, and nobody
+        has chosen another scheduling policy for it than the usual one. `answer` of what was made beside this is to be
+        called by the second thread; it waits there until it is wanted.
         """
         processors = os.sched_getaffinity(0)
-        if len(processors) != _THREADS or max(processors) >= _PROCESSORS:
+        if len(processors) != _THREADS or max(processors) >= _PROCESSORS or os.sched_getscheduler(0) != os.SCHED_OTHER:
             return False
         self.common.set_processors(sum(1 << processor for processor in processors).to_bytes(_SET_SIZE, "little"))
         return True

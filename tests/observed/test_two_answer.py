@@ -155,6 +155,32 @@ def test_there_are_two_as_long_as_there_is_need(tmp_path: Path) -> None:
     assert not lost(read_events(tmp_path / "events"))
 
 
+@pytest.mark.parametrize("policy", ["batch", "idle"])
+def test_another_scheduling_policy_is_kept(policy: str, tmp_path: Path) -> None:
+    """What somebody has chosen for all of it (chrt(1)) holds for the supervisor too, which leaves its threads alone."""
+    chosen = {"batch": os.SCHED_BATCH, "idle": os.SCHED_IDLE}[policy]
+    path = tmp_path / "events"
+    command = python(THEN_ALONE)
+
+    def choose() -> None:
+        os.sched_setscheduler(0, chosen, os.sched_param(0))
+
+    with start(*options(path), "--", *command, stdin=-1, preexec_fn=choose) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        supervisor = wait_until(lambda: supervisor_of(process.pid))
+        # Long enough for a second thread to be wanted.
+        wait_until(lambda: path.stat().st_size > 300_000, timeout=60)
+        assert os.sched_getscheduler(supervisor) == chosen
+        assert os.sched_getaffinity(supervisor) == os.sched_getaffinity(0)
+        assert threads_of(supervisor) == [supervisor]
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        read_until(process.stdout.fileno(), b"alone")
+        process.stdin.close()
+        assert process.wait(20) == 0
+
+
 @pytest.mark.parametrize("turn", range(5 * REPEAT))
 def test_killed_while_both_are_busy(turn: int, tmp_path: Path) -> None:
     """The calls that they have in hand are answered; of them no more is missing than is counted, nothing told twice."""

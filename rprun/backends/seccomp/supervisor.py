@@ -33,7 +33,7 @@ import struct
 import threading
 from _signal import SIG_BLOCK, pthread_sigmask, valid_signals
 from fcntl import ioctl
-from time import time_ns
+from time import sleep, time_ns
 
 from rprun.backends.seccomp import calls
 from rprun.backends.seccomp.capture import Capture
@@ -57,9 +57,12 @@ _DESCRIPTOR = struct.Struct("=i")
 # which is less than it takes a process to end, to be waited for, and another to be forked.
 _AT_ONCE = 4_000
 _LOOK_AROUND = 25_000
+# Seconds between two looks at what another thread does, which takes microseconds.
+_GLANCE = 0.0002
 # What the machine code is told of where a path is, and of what becomes of it.
 _PLACES = {(calls.CWD, 0): answering.PATH_FIRST, (0, 1): answering.AT}
 _WAYS = {ObserverEventKind.FILE_OPEN: answering.OPENS, ObserverEventKind.EXEC: answering.EXECUTES}
+_EXECS = {key for key, call in calls.BY_NUMBER.items() if call is not None and call.kind is ObserverEventKind.EXEC}
 # Flags in memory, or none; a path that may be empty and is executed then.
 _NOT_SO_PLAIN = ("openat2", "creat", "execveat")
 _ZEROS = bytes(seccomp.NOTIF_SIZE)
@@ -207,6 +210,9 @@ class Supervisor:
     def run(self) -> None:
         """Answer until the last process under the filter has ended."""
         self._answer(self._lane)
+        # The second thread may have a call in hand whose caller was killed.
+        while self._ring.in_hand():
+            sleep(_GLANCE)
 
     def _answer(self, lane: _Lane) -> None:
         listener, ring, note, request = self._listener, self._ring, self._note, lane.request
@@ -229,7 +235,8 @@ class Supervisor:
             pack_into(response, 0, notification, 0, 0, go_on)
             # Where the call waited for this process, and not this process for it, its thread was trapped on another
             # processor. To have it go on here would leave that one idle.
-            elsewhere = is_sync and lane.is_to_go_elsewhere(tid)
+            # A program that is executed the kernel places anew.
+            elsewhere = is_sync and (arch, number) not in _EXECS and lane.is_to_go_elsewhere(tid)
             lane.last = tid
             try:
                 if elsewhere:
@@ -274,10 +281,17 @@ class Supervisor:
         if second is None or not first.can_be_two():
             return
         try:
-            threading.Thread(target=self._answer, args=(_Lane(self._ring, 1, second),), daemon=True).start()
+            threading.Thread(target=self._answer_as_second, args=(second,), daemon=True).start()
         except RuntimeError:
             # No more processes (see ulimit -u). `can_be_two` harms nothing without one.
             return
+
+    def _answer_as_second(self, machine_code: answering.Answering) -> None:
+        try:
+            self._answer(_Lane(self._ring, 1, machine_code))
+        except BaseException:  # noqa: BLE001 - whatever it is, nobody may be left waiting
+            # As `serve`: rprun answers what is in hand, and starts another supervisor.
+            os._exit(1)
 
     def _forget(self, process: int) -> None:
         """Forget a process, which has ended."""
