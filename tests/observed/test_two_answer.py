@@ -68,6 +68,25 @@ for pid in others:
     os.waitpid(pid, 0)
 """
 
+# Two at the same time, which are killed in the midst of it, with the command's own end behind that.
+KILLED = """
+import os, signal
+source, sink = os.pipe()
+others = []
+for _ in range(2):
+    pid = os.fork()
+    if pid == 0:
+        for number in range(1 << 60):
+            os.close(os.open("/dev/null", 0))
+            if number == 1000:
+                os.write(sink, b"x")
+    others.append(pid)
+for _ in others:
+    os.read(source, 1)
+for pid in others:
+    os.kill(pid, signal.SIGKILL)
+"""
+
 # Two at the same time, until there is a line; then one alone, until there is another one.
 THEN_ALONE = """
 import os, signal, sys
@@ -131,6 +150,15 @@ def test_what_comes_of_another_comes_after_it(tmp_path: Path) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
     assert not lost(events)
     assert paths(events, "file-open", work) == [f"{number}-{name}" for number in range(turns) for name in "ab"]
+
+
+@pytest.mark.parametrize("turn", range(8 * REPEAT))
+def test_who_is_killed_loses_nothing(turn: int, tmp_path: Path) -> None:
+    """A call that its caller did not live to make is neither told nor lost, whichever of the threads had it in hand."""
+    result, events = observe(tmp_path, *python(KILLED))
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert not lost(events)
+    assert len(of_kind(events, "file-open")) > 2000
 
 
 def test_there_are_two_as_long_as_there_is_need(tmp_path: Path) -> None:
