@@ -1,8 +1,9 @@
 """A sink writes the events of a run to one destination: in whole lines, and never at the command's expense.
 
-- A write(2) is of whole lines: of many to a file, of no more than PIPE_BUF bytes to a pipe, which takes so much as one
-  piece or not at all, and of one to anything else (a datagram, a record of a device). Where a line is taken in part,
-  as a longer one by a pipe, the rest goes before anything else, and the relay keeps away meanwhile (`in_line`).
+- A write(2) is of whole lines: of many to a file or the null device, of no more than PIPE_BUF bytes to a pipe, which
+  takes so much as one piece or not at all, and of one to anything else (a datagram, a record of a device). Where a line
+  is taken in part, as a longer one by a pipe, the rest goes before anything else, and the relay keeps away meanwhile
+  (`in_line`).
 - How a line ends and whether it needs a newline in front is decided when it is written, not when it comes: the command
   may have changed the terminal, or written half a line, since then.
 - What cannot be written now waits in a bounded backlog, beyond which events are dropped and counted in `lost` records.
@@ -71,7 +72,7 @@ class Sink:
         self._rest = b""  # What is left of a line of which something is written.
         self._attached = True
         mode = os.fstat(destination.fd).st_mode
-        self._is_file = stat.S_ISREG(mode)
+        self._is_file = stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and _is_null(destination.fd))
         self._is_pipe = stat.S_ISFIFO(mode)
 
     @property
@@ -249,6 +250,13 @@ class Sink:
         self._backlog.clear()
         self._rest = b""
         self._destination.close()
+
+
+def _is_null(fd: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(os.devnull))
+    except OSError:
+        return False
 
 
 def open_sink(destination: str, as_json: bool) -> Sink:

@@ -248,6 +248,21 @@ def test_many_at_once_to_a_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"\n" + b"".join(text + b"\n" for text in lines)
 
 
+def test_many_at_once_to_the_null_device() -> None:
+    """As to a file: what is written to be measured, or because it has to go somewhere, costs no call for each line."""
+
+    def calls() -> int:
+        """How often this process has written, by its own account (proc_pid_io(5))."""
+        return int(re.findall(r"^syscw: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)[0])
+
+    sink = open_sink(os.devnull, as_json=True)
+    events = [event(seq, "/x") for seq in range(1, 501)]
+    before = calls()
+    sink.put_all(events)
+    assert 1 <= calls() - before <= 3
+    sink.finish()
+
+
 def test_a_pipe_gets_whole_lines_in_one_piece() -> None:
     """Each write to a pipe is of whole lines, as many as it takes at once and no more; a longer line goes alone."""
     read, write = os.pipe2(os.O_DIRECT)  # Each read(2) gives what one write(2) wrote: pipe(2).
