@@ -42,9 +42,9 @@ _FIELDS = (
     *("listener", "ended", "bell", "polls", "sync", "at_once", "window"),
     *("request", "request_size", "response", "words", "data", "data_size", "clock", "processor"),
     *("arch", "plans", "known", "before", "now", "look_at", "last", "here", "whereabouts", "stat_files"),
-    *("careful", "missed", "company", "place", "pinned"),
+    *("missed", "company", "place", "pinned"),
 )
-_BEFORE, _NOW, _LAST, _CAREFUL = (_FIELDS.index(name) for name in ("before", "now", "last", "careful"))
+_BEFORE, _NOW, _LAST = (_FIELDS.index(name) for name in ("before", "now", "last"))
 # How a call is done there; see answering.c. They are for numbers below _PLANS.
 PATH_FIRST, AT, OPENS, EXECUTES = 1, 2, 4, 8
 _PLANS = 512
@@ -54,8 +54,8 @@ _KNOWN = 4096
 _STAT_FILES = 8
 _STAT_FILE = struct.Struct("=ii")  # thread, descriptor
 # struct company of answering.c: its numbers, of them those that are written here, and its sets of processors.
-_COMPANY_NUMBERS = 7
-_CAN_BE, _IS_OFF, _SIZE = 4, 5, 6
+_COMPANY_NUMBERS = 8
+_CAN_BE, _IS_OFF, _IS_CAREFUL, _SIZE = 4, 5, 6, 7
 _PROCESSORS = 1024
 _SET_SIZE = _PROCESSORS // 8
 _THREADS = 2
@@ -216,11 +216,11 @@ class Answering:
     @property
     def is_careful(self) -> bool:
         """Whether only those paths are looked at there of which the kernel knows (RESOLVE_CACHED)."""
-        return bool(self._context[_CAREFUL])
+        return bool(self.common.numbers[_IS_CAREFUL])
 
     @is_careful.setter
     def is_careful(self, careful: bool) -> None:
-        self._context[_CAREFUL] = careful
+        self.common.numbers[_IS_CAREFUL] = careful
 
     def is_to_go_elsewhere(self) -> bool:
         """Tell whether the thread whose call `answer` has left to its caller goes on on another processor than this."""

@@ -22,7 +22,7 @@ from rprun.linux import answering
 REQUEST = 1024
 
 
-def load(memory: mmap.mmap | None = None) -> answering.Answering:
+def load(memory: mmap.mmap | None = None, beside: answering.Answering | None = None) -> answering.Answering:
     """Load it, to work on nothing."""
     memory = mmap.mmap(-1, 2 * mmap.PAGESIZE) if memory is None else memory
     return answering.Answering(
@@ -36,6 +36,7 @@ def load(memory: mmap.mmap | None = None) -> answering.Answering:
         is_sync=False,
         request=REQUEST,
         data=mmap.PAGESIZE,
+        beside=beside,
     )
 
 
@@ -66,6 +67,25 @@ def test_records_are_those_of_the_interpreter() -> None:
     header = len(record.pack(0, 0, 0, 0, 0, [0] * 6, record.pack_captured(())))
     assert f"sizeof(struct record) == {header}," in source
     assert f"sizeof(struct context) == {len(answering._FIELDS)} * 8," in source
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is machine code for x86_64 only")
+def test_what_two_have_in_common() -> None:
+    """What holds for one that answers a listener holds for the one beside it, made before that or after."""
+    memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    first = load(memory)
+    second = load(memory, beside=first)
+    first.is_careful = True
+    assert second.is_careful
+    assert load(memory, beside=second).is_careful
+    second.is_careful = False
+    assert not first.is_careful
+    # The same memory in the source.
+    source = "".join(path.read_text() for path in Path(answering.__file__).parent.glob("answering.[ch]"))
+    numbers, sets = answering._COMPANY_NUMBERS, 1 + answering._THREADS
+    assert f"sizeof(struct company) == {numbers} * 4 + {sets} * PROCESSORS / 8," in source
+    assert f"PROCESSORS = {answering._PROCESSORS} " in source
+    assert len(first.common.company) == 4 * numbers + sets * answering._PROCESSORS // 8
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is machine code for x86_64 only")

@@ -36,7 +36,7 @@ def start(ring: Ring, source: int, control: int, known: Known | None = None) -> 
         OSError: no more processes.
     """
     # Imported before the fork: this process has it anyway, and the child would do it a second time.
-    from rprun.backends.seccomp import supervisor  # noqa: F401
+    from rprun.backends.seccomp import serving  # noqa: F401
 
     passed = (ring.fd, ring.bell, source, control)
     processes: list[str] = []
@@ -68,11 +68,11 @@ def _mapping(words: list[str]) -> dict[int, int]:
 
 
 def _be(ring: Ring, source: int, control: int, known: Known | None) -> NoReturn:
-    from rprun.backends.seccomp import supervisor
+    from rprun.backends.seccomp import serving
 
     if known is None:
-        supervisor.serve(ring, source, control)
-    supervisor.resume(ring, source, control, *known)
+        serving.serve(ring, source, control)
+    serving.resume(ring, source, control, *known)
 
 
 def reap(pid: int) -> None:

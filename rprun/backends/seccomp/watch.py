@@ -297,6 +297,8 @@ class Watch:
         self._control = None
         spawn.reap(self._supervisor)
         is_deserted = self._listener >= 0 and seccomp.is_deserted(self._listener)
+        # If it was killed, what it was about to tell hides what comes behind.
+        self._ring.withdraw_all()
         if is_deserted:
             self._lives.unheard += self._ring.owed()
             self._ring.owe(0)
@@ -319,7 +321,6 @@ class Watch:
 
     def _keep_what_was_told(self) -> None:
         """Take over the records of a supervisor that was killed, and make up for what it had no time to tell."""
-        self._ring.withdraw_all()
         self._ring.owe(0)
         self._lives.adopt(self._records.keep())
 
