@@ -126,6 +126,9 @@ class TerminalPump(Pump):
         except termios.error:
             return data
         if theirs & _ONLCR != _ONLCR or ours & _ONLCR != _ONLCR:
+            if ours & _ONLCR != self._output_at_start & _ONLCR and self.on_chunk is not None:
+                # Not yet so when that was asked for a moment ago. The user's terminal is to show it in the same way.
+                self.on_chunk()
             return data
         if data.endswith(b"\r"):
             # The line discipline writes the pair at once, so a newline of its own is there already.
