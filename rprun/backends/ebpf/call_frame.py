@@ -9,7 +9,7 @@ import sys
 
 assert sys.platform == "linux"
 
-from rprun.backends.ebpf import plans
+from rprun.backends.ebpf import layout, plans
 from rprun.linux.bpf_assembler import R7, R8, Assembler, Register
 
 # Below the stack of the macros in `common`, down to what `walk` uses.
@@ -25,6 +25,8 @@ TEXT, SK, LENGTH, MESSAGE, PLAN = range(-104, -144, -8)
 FD, FILE, KEY, VALUE, MOVED, MEMBER, MODE, ELEMENT, CLOSED, INODE = (
     -144, -152, -160, -200, -208, -216, -224, -232, -296, -304,
 )  # fmt: skip
+CATEGORY, SINCE = (CLOSED + layout.HEADER_SIZE + at for at in (24, 32))
+"""In the CLOSED record: the category, and since when the element has been about its file."""
 
 
 def load_argument(code: Assembler, destination: Register, index: Register) -> None:

@@ -17,7 +17,19 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import layout, plans
-from rprun.backends.ebpf.call_frame import ELEMENT, FD, FILE, INODE, MEMBER, MESSAGE, MODE, MOVED, VALUE, load_argument
+from rprun.backends.ebpf.call_frame import (
+    ELEMENT,
+    FD,
+    FILE,
+    INODE,
+    MEMBER,
+    MESSAGE,
+    MODE,
+    MOVED,
+    SINCE,
+    VALUE,
+    load_argument,
+)
 from rprun.backends.ebpf.call_peers import IS_SOCKET, TYPE_OF_FILE, read_socket
 from rprun.backends.ebpf.common import emit, new_label, read_kernel, read_user
 from rprun.backends.ebpf.descriptors import count_unkept, find, identify_by_inode, put, tell_end
@@ -60,10 +72,10 @@ def append_count(code: Assembler, maps: Maps, kernel: Kernel, categories: Collec
 
     find(code, maps, "first")
     code.load(R1, R0, layout.SINCE_AT)
-    code.jump_if_equal(R1, 0, "first")
-    code.load(R1, R0, layout.FILE_AT)
+    code.jump_if_less_or_equal(R1, layout.CLAIMED, "first")
+    code.load(R4, R0, layout.FILE_AT)
     code.load(R2, R10, FILE)
-    code.jump_if_not_equal(R1, R2, "stale")
+    code.jump_if_not_equal(R4, R2, "stale")
     code.load(R1, R10, ELEMENT)
     code.load(R2, R10, MOVED)
     code.load(R4, R10, MEMBER)
@@ -75,6 +87,7 @@ def append_count(code: Assembler, maps: Maps, kernel: Kernel, categories: Collec
     code.jump("out")
 
     code.label("stale")
+    code.store(R10, SINCE, R1)
     tell_end(code, maps, "first")
     # What is there now may be nothing that is kept, as a pipe.
     code.label("first")
@@ -195,7 +208,7 @@ def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Colle
     code.jump("out")
     if EventCategory.NETWORK in categories:
         code.label("found socket")
-        put(code, maps, Lost.NETWORK, full + " network")
+        put(code, maps, Lost.NETWORK, full + " network", "out")
         code.load(R1, R10, FD)
         read_socket(code, kernel)
         append_socket_address(code, kernel, peer=True)
@@ -206,7 +219,7 @@ def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Colle
         code.jump("out")
     if EventCategory.FILE in categories:
         code.label("found file")
-        put(code, maps, Lost.FILE, full + " file")
+        put(code, maps, Lost.FILE, full + " file", "out")
         code.load(R1, R10, FD)
         append_path(code, kernel, "out")
         emit(code, maps, Lost.FILE)

@@ -10,14 +10,12 @@ Some facts about it:
 - The address of a struct file is that of another one right after a close: the number of its inode has to be the same
   too. Those of pipes, sockets and memory are all different (get_next_ino, fs/inode.c), and of a file with a path the
   path stays what it was.
-- Two threads may see at the same moment that an element is over, one that closes and one that opens. Who exchanges the
-  time since which it was about its file with 0 tells of it. It stays where it is, about nothing, for the next file with
-  this number: were it deleted, the other one might delete what has just come in its place. Who reads the records
-  deletes the elements of a process that has ended.
-- Its counters are taken a few instructions after that. Should the processor stand still in between for long enough, as
-  a virtual machine's may, what another thread has written meanwhile to the next file with this number goes with them.
-- Without exchanges (see there) both may tell: the time in the records is the same, and of two that are the same the
-  second one is passed over by who reads them.
+- Two threads may see at the same moment that an element is over, one that closes and one that opens. One of them tells
+  of it: see `elements`. It stays where it is, about nothing, for the next file with this number: were it deleted, the
+  other one might delete what has just come in its place. Who reads the records deletes the elements of a process that
+  has ended.
+- That its file is gone from the descriptor is found out before the counters are read: so what came before the close is
+  counted.
 - Where the ring has no room, the record by which a descriptor has become known may be missing while that of its close
   is not. Therefore an element, and the record of its close, say since when it is about this file: what is known of the
   number from before is about another one.
@@ -34,10 +32,10 @@ assert sys.platform == "linux"
 from errno import EEXIST
 
 from rprun.backends.ebpf import layout
-from rprun.backends.ebpf.call_frame import CLOSED, ELEMENT, FD, FILE, KEY, VALUE
+from rprun.backends.ebpf.call_frame import CATEGORY, CLOSED, ELEMENT, FD, FILE, KEY, SINCE, VALUE
 from rprun.backends.ebpf.common import count_lost, new_label, read_kernel
-from rprun.backends.ebpf.exchanges import compare_exchange, exchange
-from rprun.backends.ebpf.layout import Kind, Lost
+from rprun.backends.ebpf.elements import COUNTERS, claim_free, copy_counters, exchange_since, join, occupy
+from rprun.backends.ebpf.layout import CLAIMED, Kind, Lost
 from rprun.backends.ebpf.walk import load_file
 from rprun.linux.bpf_assembler import R0, R1, R2, R3, R4, R8, R10, Assembler, Helper
 
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from rprun.backends.ebpf.maps import Maps
 
 _RECORD_SIZE = layout.HEADER_SIZE + layout.CLOSED.size
-_CATEGORY, _SINCE = CLOSED + layout.HEADER_SIZE + 24, CLOSED + layout.HEADER_SIZE + 32
 _NOEXIST = 1  # BPF_NOEXIST, include/uapi/linux/bpf.h
 
 
@@ -79,9 +76,17 @@ def find(code: Assembler, maps: Maps, missing: str) -> None:
     code.store(R10, ELEMENT, R0)
 
 
-def put(code: Assembler, maps: Maps, category: Lost, full: str) -> None:
-    """Make the descriptor of `KEY` an element about the file at `FILE`, and add the counters at `VALUE` to its own."""
-    there, mine, done = map(new_label, ("there", "mine", "put"))
+def put(code: Assembler, maps: Maps, category: Lost, full: str, known: str) -> None:
+    """Make the descriptor of `KEY` an element about the file at `FILE`, with the counters at `VALUE`.
+
+    Args:
+        code: the program.
+        maps: where it is.
+        category: of the call.
+        full: where to go if there is no room.
+        known: where to go if another thread has made it one meanwhile: the counters have been added to its own.
+    """
+    there, done = map(new_label, ("there", "put"))
     code.load(R1, R10, FILE)
     code.store(R10, VALUE + layout.FILE_AT, R1)
     code.move(R1, int(category))
@@ -105,29 +110,9 @@ def put(code: Assembler, maps: Maps, category: Lost, full: str) -> None:
     code.call(Helper.map_lookup_elem)
     code.jump_if_equal(R0, 0, full)
     code.label(there)
-    for at in (layout.SENT_AT, layout.RECEIVED_AT):
-        code.load(R1, R10, VALUE + at)
-        code.atomic_add(R0, at, R1)
-    code.load(R1, R0, layout.SINCE_AT)
-    code.jump_if_equal(R1, 0, mine)
-    # Another thread has come upon the same file at the same moment.
-    code.load(R1, R0, layout.FILE_AT)
-    code.load(R2, R10, FILE)
-    code.jump_if_equal(R1, R2, done)
-    code.label(mine)
     code.store(R10, ELEMENT, R0)
-    _occupy(code, category)
+    join(code, category, full, known)
     code.label(done)
-
-
-def _occupy(code: Assembler, category: Lost) -> None:
-    """Have the element at `ELEMENT`, which is about nothing, be about the file at `FILE`."""
-    code.load(R1, R10, ELEMENT)
-    code.load(R2, R10, FILE)
-    code.store(R1, layout.FILE_AT, R2)
-    code.store_immediate(R1, layout.CATEGORY_AT, int(category))
-    code.load(R2, R8, layout.TIME_AT)
-    exchange(code, R1, layout.SINCE_AT, R2)
 
 
 def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
@@ -139,24 +124,37 @@ def keep(code: Assembler, maps: Maps, category: Lost, *, is_new: bool) -> None:
         category: of the call.
         is_new: the descriptor has just been opened: whatever the element is about, it is over.
     """
-    missing, other, free, full, done = map(new_label, ("missing", "other", "free", "full", "kept"))
+    missing, free, mine, full, done = map(new_label, ("missing", "free", "mine", "full", "kept"))
+    # Another thread can only be at it if it came upon the same file, or if it closes what this one is opening.
+    claimed = full if is_new else done
     find(code, maps, missing)
+    code.load(R1, R0, layout.SINCE_AT)
+    code.store(R10, SINCE, R1)
+    code.jump_if_equal(R1, 0, free)
+    code.jump_if_equal(R1, CLAIMED, claimed)
     if not is_new:
         code.load(R1, R0, layout.FILE_AT)
         code.load(R2, R10, FILE)
-        code.jump_if_not_equal(R1, R2, other)
-        code.load(R1, R0, layout.SINCE_AT)
-        code.jump_if_not_equal(R1, 0, done)
-        code.label(other)
-    tell_end(code, maps, free)
+        code.jump_if_equal(R1, R2, done)
+    copy_counters(code)
+    exchange_since(code, CLAIMED)
+    code.load(R1, R10, SINCE)
+    code.jump_if_equal(R0, R1, mine)
+    # Another one has told of it just now.
+    code.store_immediate(R10, SINCE, 0)
     code.label(free)
-    _occupy(code, category)
+    claim_free(code, claimed)
+    code.label(mine)
+    occupy(code, category, are_counted=False)
+    code.load(R1, R10, SINCE)
+    code.jump_if_equal(R1, 0, done)
+    _emit_closed(code, maps)
     code.jump(done)
     code.label(missing)
-    for at in (layout.SENT_AT, layout.RECEIVED_AT):
+    for at in COUNTERS:
         code.move(R1, 0)
         code.store(R10, VALUE + at, R1)
-    put(code, maps, category, full)
+    put(code, maps, category, full, done)
     code.jump(done)
     code.label(full)
     count_unkept(code, maps, category, is_new=is_new)
@@ -196,10 +194,8 @@ def close(code: Assembler, maps: Maps, kernel: Kernel, out: str) -> None:
     find(code, maps, out)
     # First since when, then about what: who changes that does it in between.
     code.load(R1, R0, layout.SINCE_AT)
-    code.jump_if_equal(R1, 0, out)
-    code.store(R10, _SINCE, R1)
-    code.load(R1, R0, layout.CATEGORY_AT)
-    code.store(R10, _CATEGORY, R1)
+    code.jump_if_less_or_equal(R1, CLAIMED, out)
+    code.store(R10, SINCE, R1)
     code.load(R1, R10, FD)
     load_file(code, kernel, R1, gone)
     identify(code, kernel)
@@ -207,39 +203,25 @@ def close(code: Assembler, maps: Maps, kernel: Kernel, out: str) -> None:
     code.load(R1, R1, layout.FILE_AT)
     code.jump_if_equal(R0, R1, out)
     code.label(gone)
-    code.load(R0, R10, _SINCE)
-    code.load(R1, R10, ELEMENT)
-    code.move(R2, 0)
-    compare_exchange(code, R1, layout.SINCE_AT, R2)
-    code.load(R1, R10, _SINCE)
-    code.jump_if_not_equal(R0, R1, out)
-    _emit_closed(code, maps)
+    tell_end(code, maps, out)
     code.jump(out)
 
 
 def tell_end(code: Assembler, maps: Maps, otherwise: str) -> None:
-    """Tell of the element at `ELEMENT`, and have it be about nothing; go to a label if it is already."""
-    code.load(R1, R10, ELEMENT)
-    code.load(R2, R1, layout.CATEGORY_AT)
-    code.store(R10, _CATEGORY, R2)
-    code.move(R2, 0)
-    exchange(code, R1, layout.SINCE_AT, R2)
-    code.jump_if_equal(R2, 0, otherwise)
-    code.store(R10, _SINCE, R2)
+    """Tell that the file which the element at `ELEMENT` is about since the time at `SINCE` is not there any more.
+
+    The element is about nothing then. Go to a label if it is not about that file any more.
+    """
+    copy_counters(code)
+    exchange_since(code, 0)
+    code.load(R1, R10, SINCE)
+    code.jump_if_not_equal(R0, R1, otherwise)
     _emit_closed(code, maps)
 
 
 def _emit_closed(code: Assembler, maps: Maps) -> None:
-    """Give the ring a CLOSED record of the element at `ELEMENT`, and take its counters out.
-
-    It is put together on the stack, where since when it was about this file is already, and the category.
-    """
+    """Give the ring the CLOSED record; counters, category and since when are in it already."""
     told, network = new_label("told"), new_label("network")
-    code.load(R1, R10, ELEMENT)
-    for at, member in ((8, layout.SENT_AT), (16, layout.RECEIVED_AT)):
-        code.move(R2, 0)
-        exchange(code, R1, member, R2)
-        code.store(R10, CLOSED + layout.HEADER_SIZE + at, R2)
     code.move(R1, int(Kind.CLOSED))
     code.store(R10, CLOSED, R1, size=4)
     for at, size in ((layout.TID_AT, 4), (layout.TGID_AT, 4), (layout.PID_AT, 4), (layout.TIME_AT, 8)):
@@ -255,7 +237,7 @@ def _emit_closed(code: Assembler, maps: Maps) -> None:
     code.move(R4, 0)
     code.call(Helper.ringbuf_output)
     code.jump_if_equal(R0, 0, told)
-    code.load(R3, R10, _CATEGORY)
+    code.load(R3, R10, CATEGORY)
     code.move(R2, 1)
     code.jump_if_equal(R3, int(Lost.NETWORK), network)
     code.map_value(R1, maps.lost.fd, 8 * Lost.FILE)

@@ -16,7 +16,8 @@ from functools import cache
 
 from rprun.backends.ebpf.common import new_label
 from rprun.linux import bpf
-from rprun.linux.bpf_assembler import R0, R1, R3, R10, Assembler
+from rprun.linux.bpf_assembler import R0, R1, R2, R3, R10, Assembler
+from rprun.linux.syscalls import X86_64, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +47,23 @@ def compare_exchange(code: Assembler, base: Register, at: int, register: Registe
     code.store(base, at, register)
     code.label(other)
     code.move(R0, R3)
+
+
+def order_loads(code: Assembler, base: Register, at: int) -> None:
+    """Have what is loaded from now on be no older than what has been; `base` + `at` is 8 bytes, and R0 and R2 are lost.
+
+    aarch64 may load the later first, but for an exchange in between: of any number for itself.
+    """
+    if loads_in_order() or not has_exchanges():
+        return
+    code.load(R0, base, at)
+    code.move(R2, R0)
+    code.compare_exchange(base, at, R2)
+
+
+def loads_in_order() -> bool:
+    """Tell whether this machine does without."""
+    return native() == X86_64
 
 
 @cache

@@ -43,8 +43,10 @@ KEY = struct.Struct("=2I")
 VALUE = struct.Struct("=5Q")
 """Of a descriptor: which file it is (`descriptors.identify`); the bytes that its process has written or sent through
 it, and those that it has received; the index of the category's counter in `lost`; the time of the record, as in its
-header, of the call by which it has become known, 0 where nothing has this number any more."""
+header, of the call by which it has become known, 0 where nothing has this number any more, or `CLAIMED`."""
 FILE_AT, SENT_AT, RECEIVED_AT, CATEGORY_AT, SINCE_AT = 0, 8, 16, 24, 32
+CLAIMED = 1
+"""No time since which it is about a file: some program is about to say which one, and nobody else may touch it."""
 CLOSED = struct.Struct("=5Q")
 """What follows the header of a CLOSED record: descriptor, and of the above bytes sent, bytes received, category and
 time."""

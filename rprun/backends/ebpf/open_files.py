@@ -136,7 +136,7 @@ class OpenFiles:
             value = self._look_up(layout.KEY.pack(process, descriptor))
             if value is not None:
                 _, *counted, since_ns = layout.VALUE.unpack(value)
-                if since_ns:
+                if since_ns > layout.CLAIMED:
                     events += _events(opened, known.pid, time_ns, (*counted, since_ns))
         self._over += [layout.KEY.pack(process, descriptor) for descriptor in known.open.keys() | known.over.keys()]
         return events

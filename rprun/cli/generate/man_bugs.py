@@ -136,7 +136,8 @@ One that a signal interrupts is so only if it is made again; one in which its pr
 returned when the run ends, is not.
 .Pp
 Names are read when the call returns, too.
-Another thread can have changed them by then, or have closed or replaced a descriptor.
+Another thread can have changed them by then, or have closed or replaced a descriptor: what has been written then counts
+for what has its number by that time.
 What has been paged out meanwhile is null, and so can be what the kernel did not look at before it refused the call.
 A directory that a relative path starts from has the name that it has by then; while somebody renames it, or one above
 it, the path may be half old and half new.
@@ -160,10 +161,10 @@ has none, and is not counted.
 What
 .Xr close_range 2
 or an exec closes is told late: when its number has become another file's, or the process has ended.
-Before Linux 5.12, of threads that close and open the same number at the same moment an end may be told twice, or with
-bytes missing: fewer than one in ten thousand where two do nothing else.
-Since then, what is written to the next file with that number can be counted for the one before, if the processor that
-closes that stands still meanwhile, as a virtual machine's may.
+Before Linux 5.12, of threads that close and open the same number at the same moment an end may be missing, or told
+twice, the second time without a path: fewer than one in ten thousand where two do nothing else.
+Of threads that at the same moment are the first to use a descriptor that was not seen opened, one may have the bytes of
+its call counted as lost, if the processor of another one stands still meanwhile, as a virtual machine's may.
 Of processes that share their descriptors without being threads of one process
 .Pq Dv CLONE_FILES ,
 each one's are taken for its own.
