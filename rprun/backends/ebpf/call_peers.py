@@ -166,8 +166,9 @@ def _append_messages(code: Assembler, maps: Maps) -> None:
     code.store(R10, MESSAGE, R1)
     _count_messages(code)
     code.store(R10, PLAN, R9)
+    code.store_immediate(R10, LENGTH, 0)
 
-    begin_loop(code, R9, 0, "message", "sent")
+    begin_loop(code, R9, 0, "message", "sent", changing=(R7,), places=(MESSAGE, LENGTH))
     forget_size(code, "out")
     code.load(R1, R8, _COUNT)
     code.jump_if_less_or_equal(R1, R9, "sent")

@@ -35,7 +35,7 @@ from rprun.backends.ebpf.common import emit, new_label, read_kernel, read_user
 from rprun.backends.ebpf.descriptors import count_unkept, find, identify_by_inode, put, tell_end
 from rprun.backends.ebpf.flows import NO_FLAGS, Flow
 from rprun.backends.ebpf.layout import Kind, Lost
-from rprun.backends.ebpf.loops import begin_loop
+from rprun.backends.ebpf.loops import begin_loop, forget
 from rprun.backends.ebpf.socket_address import append_socket_address
 from rprun.backends.ebpf.walk import append_path, load_file
 from rprun.linux.bpf_assembler import R0, R1, R2, R4, R6, R7, R8, R9, R10, Assembler
@@ -127,6 +127,11 @@ def _find_file(code: Assembler, kernel: Kernel) -> None:
     code.load(R2, R10, MEMBER)
     code.jump_if_equal(R2, _RECEIVED, "out")
     code.label("of a socket")
+    # On some ways both are constants here, and the verifier would go through all that follows for each pair of them.
+    for at in (MODE, MEMBER):
+        code.load(R1, R10, at)
+        forget(code, R1)
+        code.store(R10, at, R1)
     code.load(R1, R10, INODE)
     identify_by_inode(code, kernel)
 
@@ -162,7 +167,7 @@ def _add_messages(code: Assembler) -> None:
     code.store(R10, MESSAGE, R1)
     code.move(R1, 0)
     code.store(R10, VALUE, R1)
-    begin_loop(code, R9, 0, "sum", "whole")
+    begin_loop(code, R9, 0, "sum", "whole", places=(MESSAGE, VALUE))
     code.load(R1, R10, MOVED)
     code.jump_if_greater_or_equal(R9, R1, "whole")
     code.load(R4, R10, MESSAGE)
@@ -179,6 +184,8 @@ def _add_messages(code: Assembler) -> None:
     code.load(R1, R10, VALUE)
     code.store(R10, MOVED, R1)
     code.label("one")
+    # The plan is not asked any more. If it was here on some ways, the verifier would go through what follows for them.
+    code.move(R9, 0)
 
 
 def _append_found(code: Assembler, maps: Maps, kernel: Kernel, categories: Collection[EventCategory]) -> None:

@@ -33,7 +33,16 @@ _HIDDEN = SCRATCH_SIZE - 8  # From R8: the last of what `walk.NOTES` keeps free.
 _STACK_SIZE = 512
 
 
-def begin_loop(code: Assembler, counter: Register, start: int, label: str, end: str) -> None:
+def begin_loop(
+    code: Assembler,
+    counter: Register,
+    start: int,
+    label: str,
+    end: str,
+    *,
+    changing: tuple[Register, ...] = (),
+    places: tuple[int, ...] = (),
+) -> None:
     """Set a register to a number, and name the place that the loop comes back to.
 
     What is in the loop must compare the counter, and bound by itself what else changes with each turn: the verifier
@@ -45,15 +54,29 @@ def begin_loop(code: Assembler, counter: Register, start: int, label: str, end: 
         start: its value in the first turn.
         label: the name.
         end: a label behind the loop. It is never gone to from here, but the verifier believes so.
+        changing: other registers that are numbers and change with each turn. The verifier takes them for any number
+            when the loop begins: bounds that it knew would move with each turn, until they meet those of a comparison.
+        places: where on the stack the loop stores numbers of 8 bytes, and there are some already: the same for them.
     """
-    code.move(counter, start)
     if not has_may_goto():
+        code.move(counter, start)
         code.label(label)
         return
-    code.store(R8, _HIDDEN, counter)
-    code.load(counter, R8, _HIDDEN)
+    for place in places:
+        code.load(counter, R10, place)
+        forget(code, counter)
+        code.store(R10, place, counter)
+    code.move(counter, start)
+    for register in (counter, *changing):
+        forget(code, register)
     code.label(label)
     code.may_goto(end)
+
+
+def forget(code: Assembler, register: Register) -> None:
+    """Have the verifier take a number in a register for any: R8 is the scratch value."""
+    code.store(R8, _HIDDEN, register)
+    code.load(register, R8, _HIDDEN)
 
 
 @cache

@@ -164,7 +164,7 @@ def _walk(code: Assembler, kernel: Kernel, unknown: str) -> None:
     first = min(kernel.dentry_d_parent, kernel.dentry_d_name_name)
     size = max(kernel.dentry_d_parent, kernel.dentry_d_name_name) + 8 - first
     assert size <= _DENTRY_MOST
-    begin_loop(code, R9, MOST_STEPS, step, unknown)
+    begin_loop(code, R9, MOST_STEPS, step, unknown, changing=(R7,), places=(mount,))
     code.load(R3, R10, dentry)
     code.load(R1, R10, _ROOT + kernel.path_dentry)
     code.jump_if_not_equal(R3, R1, on)
