@@ -164,8 +164,9 @@ def possible_cpus() -> int:
     Raises:
         OSError: /sys is not mounted.
     """
-    with open(_POSSIBLE_CPUS, encoding="ascii") as file:
-        ranges = [part.partition("-") for part in file.read().strip().split(",")]
+    # As bytes: a codec would have to be imported.
+    with open(_POSSIBLE_CPUS, "rb") as file:
+        ranges = [part.partition(b"-") for part in file.read().strip().split(b",")]
     return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
 
 

@@ -34,9 +34,10 @@ def since_epoch() -> int:
 def _added_here() -> int:
     """Return what a time namespace adds to CLOCK_MONOTONIC as this process sees it (time_namespaces(7))."""
     try:
-        with open("/proc/self/timens_offsets", encoding="ascii") as stream:
-            for name, seconds, nanoseconds in map(str.split, stream):
-                if name in ("monotonic", "1"):
+        # As bytes: a codec would have to be imported.
+        with open("/proc/self/timens_offsets", "rb") as stream:
+            for name, seconds, nanoseconds in map(bytes.split, stream):
+                if name in (b"monotonic", b"1"):
                     return int(seconds) * 1_000_000_000 + int(nanoseconds)
     except (OSError, ValueError):
         pass

@@ -20,7 +20,7 @@ if sys.platform != "linux":
 sys.path.append(str(Path(__file__).parents[1] / "linux"))
 from bpf_running import ring_in_memory
 
-from rprun.backends.ebpf import layout, plans, session, usual_files
+from rprun.backends.ebpf import layout, plans, reading, usual_files
 from rprun.backends.ebpf.layout import Kind
 from rprun.linux import syscalls, usual
 from rprun.observe.batch import Batch
@@ -155,7 +155,7 @@ def records_of(steps: Sequence[tuple[Any, ...]]) -> list[bytes]:
 
 
 class Taken:
-    """What a session makes of records.
+    """What a reader makes of records.
 
     Attributes:
         lines: those of all events, with newlines between them.
@@ -172,11 +172,9 @@ class Taken:
         self.forgotten: set[bytes] = set()
         self.batches = self.unusual = 0
         with closing(ring_in_memory(records)) as ring:
-            it = session.Session.__new__(session.Session)
             table = SimpleNamespace(lookup=self._look_up, delete_all=self.forgotten.update)
-            it._maps = SimpleNamespace(ring=ring, descriptors=table)  # type: ignore[assignment]
-            it._tells_processes = True
-            it.restart()
+            maps: Any = SimpleNamespace(ring=ring, descriptors=table)
+            it = reading.Reader(maps, tells_processes=True)
             decode = it._decode
 
             def counted(some: list[bytes], *rest: Any) -> None:
@@ -205,7 +203,7 @@ class Taken:
 def both(records: Sequence[bytes], limit: int = 100, most: int = 2048) -> tuple[Taken, Taken]:
     """Return what is made of records with machine code, and without."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "since_epoch", lambda: OFFSET)
+        patch.setattr(reading, "since_epoch", lambda: OFFSET)
         patch.setattr(usual_files, "_MOST", most)
         with_code = Taken(records, limit)
         patch.setattr(usual, "OBJECT", "/nowhere")

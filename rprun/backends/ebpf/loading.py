@@ -72,6 +72,24 @@ class _Work:
             os.sched_yield()
 
 
+class _Switching:
+    """While this holds, a thread that waits for the interpreter is let in as soon as there is something to do.
+
+    Where the kernel takes a while for each of many things, who asks it would else wait for the other thread each time.
+    """
+
+    def __init__(self, *, holds: bool) -> None:
+        self._before = sys.getswitchinterval() if holds else 0.0
+        if holds:
+            sys.setswitchinterval(_SWITCH)
+
+    def end(self) -> None:
+        """Have it as it was. A second call does nothing."""
+        before, self._before = self._before, 0.0
+        if before:
+            sys.setswitchinterval(before)
+
+
 class Loading:
     """Programs that other threads load, each the next one as soon as it can."""
 
@@ -90,9 +108,7 @@ class Loading:
         self._added = 0
         self._is_whole = False
         self._threads: list[_Work] = []
-        self._before = sys.getswitchinterval() if beside else 0.0
-        if beside:
-            sys.setswitchinterval(_SWITCH)
+        self._switching = _Switching(holds=beside)
         try:
             for _ in range(_THREADS):
                 self._threads.append(_Work(self._load))
@@ -120,7 +136,7 @@ class Loading:
         """
         for thread in self._threads:
             thread.result()
-        self._switch_as_before()
+        self._switching.end()
         links, self._links = self._links, {}
         return [links[number] for number in sorted(links)]
 
@@ -129,15 +145,10 @@ class Loading:
         self.add_no_more()
         for thread in self._threads:
             thread.join()
-        self._switch_as_before()
+        self._switching.end()
         for link in self._links.values():
             os.close(link)
         self._links = {}
-
-    def _switch_as_before(self) -> None:
-        before, self._before = self._before, 0.0
-        if before:
-            sys.setswitchinterval(before)
 
     def _load(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -148,16 +159,26 @@ class Loading:
 
 
 class MakingMaps:
-    """Maps that another thread makes.
+    """Maps that another thread makes."""
 
-    Raises:
-        OSError: EAGAIN: no more threads.
-    """
+    def __init__(self, ring_size: int = RING_SIZE, *, beside: bool = False) -> None:
+        """Begin.
 
-    def __init__(self, ring_size: int = RING_SIZE) -> None:
+        Args:
+            ring_size: as for `Maps`.
+            beside: as for `Loading`.
+
+        Raises:
+            OSError: EAGAIN: no more threads.
+        """
         self._ring_size = ring_size
         self._made: list[Maps] = []
-        self._making = _Work(self._make)
+        self._switching = _Switching(holds=beside)
+        try:
+            self._making = _Work(self._make)
+        except OSError:
+            self._switching.end()
+            raise
 
     def _make(self) -> None:
         self._made.append(Maps(self._ring_size))
@@ -168,11 +189,15 @@ class MakingMaps:
         Raises:
             OSError: as `Maps`.
         """
-        self._making.result()
+        try:
+            self._making.result()
+        finally:
+            self._switching.end()
         return self._made[0]
 
     def close(self) -> None:
         """Let go of them. A second call does nothing."""
         self._making.join()
+        self._switching.end()
         for maps in self._made:
             maps.close()

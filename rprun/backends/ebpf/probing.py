@@ -164,9 +164,10 @@ def _begin() -> Session:
     # The rest need not even be imported where this is forbidden already, as it is for most users.
     os.close(bpf.create_map(bpf.MapKind.RINGBUF, 0, 0, mmap.PAGESIZE))
     from rprun.backends.ebpf.loading import MakingMaps
+    from rprun.backends.ebpf.maps import RING_SIZE
 
     # While the kernel finds memory there is a lot to import.
-    making = MakingMaps() if _expected else MakingMaps(_RING_SIZE)
+    making = MakingMaps(RING_SIZE if _expected else _RING_SIZE, beside=True)
     try:
         from rprun.backends.ebpf.session import Session
     except BaseException:

@@ -9,20 +9,14 @@ assert sys.platform == "linux"
 import os
 from contextlib import ExitStack
 from functools import partial
-from time import time_ns
 
-from rprun.backends.ebpf import layout, process_programs
-from rprun.backends.ebpf.call_decode import CallDecoder
+from rprun.backends.ebpf import process_programs
 from rprun.backends.ebpf.call_parts import Part
 from rprun.backends.ebpf.call_program import CallPrograms
 from rprun.backends.ebpf.kernel import Kernel
-from rprun.backends.ebpf.layout import Kind, Lost
+from rprun.backends.ebpf.layout import Lost
 from rprun.backends.ebpf.loading import Loading, MakingMaps
-from rprun.backends.ebpf.open_files import OpenFiles
-from rprun.backends.ebpf.process_decode import ProcessDecoder
-from rprun.backends.ebpf.usual_files import UsualFiles
 from rprun.linux import token
-from rprun.linux.timer import since_epoch
 from rprun.observe.categories import EventCategory
 
 TYPE_CHECKING = False
@@ -39,7 +33,6 @@ LOST = {
 }
 """The counter of each category."""
 _CALLS = frozenset((EventCategory.FILE, EventCategory.NETWORK))
-_CALL, _FOUND, _CLOSED, _FORK, _EXIT = map(int, (Kind.CALL, Kind.FOUND, Kind.CLOSED, Kind.FORK, Kind.EXIT))
 
 
 class Session:
@@ -68,7 +61,6 @@ class Session:
         """
         self.token = token.make()
         self._lost = (0,) * len(Lost)
-        # The tree is followed for whatever is observed, but another backend may be the one that tells of it.
         self._tells_processes = EventCategory.PROCESS in categories
         self._counters = {category: index for category, index in LOST.items() if category in categories}
         namespace = os.stat("/proc/self/ns/pid").st_ino
@@ -118,16 +110,10 @@ class Session:
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
-        look_up, forget = self._maps.descriptors.lookup, self._maps.descriptors.delete_all
-        self._files: OpenFiles
-        self._usual: UsualFiles | None = None
-        try:
-            self._files = self._usual = UsualFiles(look_up, forget, self._maps.ring)
-        except OSError:
-            # There is no machine code here.
-            self._files = OpenFiles(look_up, forget)
-        self._processes = ProcessDecoder()
-        self._calls = CallDecoder(self._files, None if self._usual is None else self._usual.teach)
+        # It is no part of what the kernel waits for, and there is time once that has begun.
+        from rprun.backends.ebpf.reading import Reader
+
+        self._reader = Reader(self._maps, tells_processes=self._tells_processes)
 
     def fileno(self) -> int:
         """Return the ring's descriptor, readable while there are records; not to be waited for edge-triggered."""
@@ -139,53 +125,7 @@ class Session:
 
     def take(self, limit: int) -> tuple[list[Event | Batch], int]:
         """Return the events of the oldest records, of so many at most, and how many records those were."""
-        events: list[Event | Batch] = []
-        offset = since_epoch()
-        if self._usual is None:
-            records = self._maps.ring.take(limit)
-            self._decode(records, offset, events)
-            taken = len(records)
-        else:
-            taken = self._take_usual(self._usual, limit, offset, events)
-        self._files.forget_ended()
-        return events, taken
-
-    def _take_usual(self, usual: UsualFiles, limit: int, offset: int, events: list[Event | Batch]) -> int:
-        """Have the usual records taken by machine code, and decode what is between them; return what `take` does."""
-        left = limit
-        while left:
-            batch, taken = usual.take(left, offset)
-            left -= taken
-            if batch is not None:
-                events.append(batch)
-            if usual.is_left_with_one and left:
-                records = self._maps.ring.take(1)
-                self._decode(records, offset, events)
-                taken += len(records)
-                left -= len(records)
-            if not taken:
-                break
-        return limit - left
-
-    def _decode(self, records: list[bytes], offset: int, events: list[Event | Batch]) -> None:
-        """Add the events of records."""
-        decode, closed = self._calls.decode, self._calls.closed
-        for record in records:
-            kind = record[layout.KIND_AT]  # Both machines are little-endian.
-            if kind == _CALL:
-                events += decode(record, offset)
-            elif kind == _CLOSED:
-                events += closed(record, offset)
-            elif kind == _FOUND:
-                self._calls.found(record, offset)
-            else:
-                found = self._processes.decode(record, offset)
-                if self._tells_processes:
-                    events += found
-                if kind == _FORK and self._usual is not None:
-                    self._usual.forked(record)
-                elif kind == _EXIT:
-                    events += self._calls.ended(record, offset)
+        return self._reader.take(limit)
 
     def newly_lost(self) -> dict[EventCategory, int]:
         """Return how many records of each of its categories found no room since the last call; no zeros."""
@@ -195,7 +135,7 @@ class Session:
 
     def take_left(self) -> list[Event]:
         """Return the events of what is left once it is detached and all records have been taken."""
-        return self._files.left_open(time_ns())
+        return self._reader.take_left()
 
     def detach(self) -> None:
         """See nothing any more; what has been seen stays there to be taken. A second call does nothing."""
