@@ -1,4 +1,4 @@
-"""The machine code beside `rprun/linux/answering.c` and `usual.c`: is it what they give, and how it is made anew.
+"""The machine code beside the sources in C of `rprun/linux`: is it what they give, and how it is made anew.
 
     python scripts/build_machine_code.py --check | --write
 
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 LINUX = Path(__file__).resolve().parents[1] / "rprun" / "linux"
-SOURCES = (LINUX / "answering.c", LINUX / "usual.c")
+SOURCES = (LINUX / "answering.c", LINUX / "btf.c", LINUX / "usual.c")
 COMMAND = "python scripts/build_machine_code.py"
 # By machine, as uname -m says it.
 COMPILERS = {"x86_64": "gcc"}

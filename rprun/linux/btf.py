@@ -11,8 +11,8 @@ Some facts about it (Documentation/bpf/btf.rst, include/uapi/linux/btf.h):
 It has over 100,000 types, and an observer needs some thirty of them at the start of a run. So no type is decoded before
 it is asked for. The walk costs one lookup a type, by the word that holds its kind and length, takes note of nothing but
 places and the offsets of structures' names, and ends as soon as it has come to what is wanted, which for the kernel's
-core is in the first quarter. Names are found by bytes.find among the strings. All this takes some milliseconds, so no
-file is needed to keep the result in, which root would have to trust.
+core is in the first quarter. Names are found by bytes.find among the strings. All this takes some milliseconds, one
+where machine code walks (`look_for`), so no file is needed to keep the result in, which root would have to trust.
 """
 
 from __future__ import annotations
@@ -24,9 +24,15 @@ assert sys.platform == "linux"
 import struct
 from mmap import MAP_PRIVATE, PROT_READ, mmap
 
+from rprun.linux.btf_walk import walk
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Iterable
+    from typing import Self, TypeAlias
+
+    # A member of a structure: the id of its type, its offset in bits, and whether it is a bit field.
+    _Member: TypeAlias = tuple[int, int, bool]
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
 
@@ -71,17 +77,6 @@ class _Type:
         self.kind_flag = kind_flag
         self.size = size
         self.rest = rest
-
-
-class _Member:
-    """A member of a structure: the id of its type, and its offset in bits."""
-
-    __slots__ = ("bits", "is_bit_field", "type_id")
-
-    def __init__(self, type_id: int, bits: int, *, is_bit_field: bool) -> None:
-        self.type_id = type_id
-        self.bits = bits
-        self.is_bit_field = is_bit_field
 
 
 class _Lengths(dict[int, int]):
@@ -131,6 +126,8 @@ class Types:
         self._infos = [-1, 1]
         # By kind and offset of the name: the first such type that has been walked over.
         self._ids: dict[int, dict[int, int]] = {kind: {} for kind in _SOUGHT}
+        # By id the same as in `_infos`, of those that machine code has walked over.
+        self._walked = memoryview(b"").cast("I")
         self._found: dict[tuple[str, tuple[int, ...]], int] = {}
         self._members: dict[int, dict[bytes, _Member]] = {}
 
@@ -146,6 +143,19 @@ class Types:
         if isinstance(self._data, mmap):
             self._data.close()
 
+    def look_for(self, structures: Iterable[str]) -> None:
+        """Find structures by their names, all at once, so that it takes less time to be asked for them.
+
+        Where there is no machine code nothing is done. What does not exist is no error here.
+        """
+        offsets = {name: self._offset_of_name(name) for name in structures}
+        names = [name for name, offset in offsets.items() if offset]
+        try:
+            self._walked, ids = walk(self._words, [offsets[name] for name in names])
+        except (OSError, ValueError):
+            return
+        self._found.update(((name, _STRUCTURES), type_id) for name, type_id in zip(names, ids, strict=True) if type_id)
+
     def offset_of(self, structure: str, *paths: str) -> int:
         """Return how many bytes from its start a structure has a member.
 
@@ -156,11 +166,11 @@ class Types:
         Raises:
             LookupError: there is no such structure or member, or the member is a bit field.
         """
-        return self._find_member(structure, paths).bits // 8
+        return self._find_member(structure, paths)[1] // 8
 
     def member_size(self, structure: str, *paths: str) -> int:
         """Return how many bytes a member takes. Arguments and errors are those of `offset_of`."""
-        return self._size(self._find_member(structure, paths).type_id)
+        return self._size(self._find_member(structure, paths)[0])
 
     def has_member(self, structure: str, *paths: str) -> bool:
         """Tell whether `offset_of` would find a member."""
@@ -197,13 +207,13 @@ class Types:
     def _find_member(self, structure: str, paths: tuple[str, ...]) -> _Member:
         start = self._find(structure, _STRUCTURES)
         for path in paths:
-            found: _Member | None = _Member(start, 0, is_bit_field=False)
+            found: _Member | None = start, 0, False
             for name in path.split("."):
                 if found is not None:
-                    inner = self._members_of(found.type_id).get(name.encode())
-                    found = inner and _Member(inner.type_id, found.bits + inner.bits, is_bit_field=inner.is_bit_field)
+                    inner = self._members_of(found[0]).get(name.encode())
+                    found = inner and (inner[0], found[1] + inner[1], inner[2])
             if found is not None:
-                if found.is_bit_field:
+                if found[2]:
                     raise LookupError(f"{structure}.{path} is a bit field in the BTF of this kernel")
                 return found
         raise LookupError(f"{structure} has no member {' or '.join(paths)} in the BTF of this kernel")
@@ -221,14 +231,13 @@ class Types:
             if found.kind not in _STRUCTURES or real in seen:
                 continue
             seen.add(real)
-            rest = found.rest
+            rest, mask, string = found.rest, 0xFFFFFF if found.kind_flag else 0xFFFFFFFF, self._string
             for name, inner, offset in zip(rest[0::3], rest[1::3], rest[2::3], strict=True):
-                bits, width = (offset & 0xFFFFFF, offset >> 24) if found.kind_flag else (offset, 0)
+                bits = start + (offset & mask)
                 if name:
-                    is_bit_field = bool(width or (start + bits) % 8)
-                    members.setdefault(self._string(name), _Member(inner, start + bits, is_bit_field=is_bit_field))
+                    members.setdefault(string(name), (inner, bits, offset > mask or bits % 8 != 0))
                 else:
-                    pending.append((inner, start + bits))
+                    pending.append((inner, bits))
         self._members[type_id] = members
         return members
 
@@ -267,25 +276,31 @@ class Types:
 
     def _search(self, name: str, kinds: tuple[int, ...]) -> int:
         """Return the id of the first type of this name and one of these kinds; 0 if there is none."""
-        at = self._data.find(b"\0" + name.encode() + b"\0", self._strings, self._strings_end)
-        if at < 0:
-            return 0
-        name_off = at + 1 - self._strings
-        while True:
+        name_off = self._offset_of_name(name)
+        while name_off:
             found = [self._ids[kind][name_off] for kind in kinds if name_off in self._ids[kind]]
             if found:
                 return min(found)
             if not self._walk_on():
-                return 0
+                break
+        return 0
+
+    def _offset_of_name(self, name: str) -> int:
+        """Return where among the strings a name is; 0 if it is not there."""
+        at = self._data.find(b"\0" + name.encode() + b"\0", self._strings, self._strings_end)
+        return 0 if at < 0 else at + 1 - self._strings
 
     def _type(self, type_id: int) -> _Type:
         if type_id == 0:
             return _Type(VOID, kind_flag=False, size=0, rest=())
-        while type_id >= len(self._infos) and self._walk_on():
-            pass
-        if type_id >= len(self._infos) or self._infos[type_id] >= len(self._words):
+        infos: list[int] | memoryview = self._walked
+        if type_id >= len(infos):
+            infos = self._infos
+            while type_id >= len(infos) and self._walk_on():
+                pass
+        if type_id >= len(infos) or infos[type_id] >= len(self._words):
             raise ValueError(f"damaged BTF: there is no type {type_id}")
-        at = self._infos[type_id]
+        at = infos[type_id]
         info = self._words[at]
         end = at - 1 + abs(self._lengths[info])
         if end > len(self._words):

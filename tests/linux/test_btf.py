@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 if sys.platform != "linux":
     pytest.skip("needs Linux", allow_module_level=True)
 
-from rprun.linux import btf
+from machine_code import assert_depends_on_nothing
+
+from rprun.linux import btf, btf_walk
+from rprun.linux.syscalls import X86_64, native
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -315,6 +318,51 @@ def test_nothing_behind_what_is_asked_for_is_looked_at() -> None:
     assert len(types._infos) > 5000
 
 
+def with_machine_code(data: bytes, *names: str) -> btf.Types:
+    """Types that have been looked for by machine code."""
+    if native() != X86_64:
+        pytest.skip("needs x86_64, for which there is machine code")
+    types = btf.Types(data)
+    types.look_for(names)
+    return types
+
+
+def test_machine_code_depends_on_nothing() -> None:
+    """It has one function, which calls nothing."""
+    assert_depends_on_nothing("btf", {"walk"})
+
+
+def test_machine_code_finds_the_same() -> None:
+    """The first structure of each name, what comes before the last of them, and all that is asked for besides."""
+    types = with_machine_code(sample().data(), "outer", "values", "later", "nobody")
+    found = {name: number for (name, _), number in types._found.items()}
+    assert found.keys() == {"outer", "later"}
+    assert len(types._infos) == 2
+    assert types.offset_of("outer", "embedded.pointer") == 16
+    assert types.offset_of("later", "tagged") == 12
+    assert types.constant("values", "BIG") == 0xFFFFFFFE
+    plain = btf.Types(sample().data())
+    assert {name: plain._find(name, btf._STRUCTURES) for name in found} == found
+    assert types._walked.tolist()[1:] == plain._infos[1 : len(types._walked)]
+
+
+def test_machine_code_ends_with_what_is_wanted() -> None:
+    """It does not go through what lies behind."""
+    image = sample()
+    for _ in range(5000):
+        image.add(2, "", 1)
+    assert len(with_machine_code(image.data(), "outer")._walked) < 50
+    assert len(with_machine_code(image.data(), "outer", "function")._walked) > 5000
+
+
+def test_without_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is only slower."""
+    monkeypatch.setattr(btf_walk, "OBJECT", "/nowhere")
+    types = with_machine_code(sample().data(), "outer")
+    assert not types._found
+    assert types.offset_of("outer", "embedded.pointer") == 16
+
+
 def test_circles_end() -> None:
     """An alias of itself, an anonymous structure and an array in themselves."""
     image = Image()
@@ -383,16 +431,25 @@ CHANGES = st.lists(st.tuples(st.integers(4, SAMPLE_WORDS - 1), WORDS), max_size=
 
 @given(CHANGES, st.none() | st.integers(0, SAMPLE_WORDS))
 def test_damaged_data(changes: list[tuple[int, int]], words_of_types: int | None) -> None:
-    """It gives an answer, a LookupError or a ValueError, whatever is in it and wherever it ends."""
+    """It gives an answer, a LookupError or a ValueError, whatever is in it and wherever it ends; by either walk."""
     data = bytearray(SAMPLE)
     for at, word in changes:
         struct.pack_into("=I", data, 4 * at, word)
     if words_of_types is not None:
         struct.pack_into("=I", data, 12, 4 * words_of_types)
     try:
-        types = btf.Types(bytes(data))
+        plain, looked_for = btf.Types(bytes(data)), btf.Types(bytes(data))
     except ValueError:
         return
+    looked_for.look_for(("later", "outer", "nothing", "inner"))
+    # They may come upon damage behind what is asked for, but not at the same time: one walks in larger steps.
+    for ours, theirs in zip(_answers(looked_for), _answers(plain), strict=True):
+        assert ours == theirs or ValueError in {ours, theirs}
+
+
+def _answers(types: btf.Types) -> list[object]:
+    """What is said of everything that is asked for."""
+    answers: list[object] = []
     for structure, path in (
         ("outer", "embedded.pointer"),
         ("outer", "array"),
@@ -402,17 +459,21 @@ def test_damaged_data(changes: list[tuple[int, int]], words_of_types: int | None
         ("later", "tagged"),
         ("nothing", "first"),
     ):
-        for question in (types.offset_of, types.member_size, types.has_member):
-            _ask(question, structure, path)
-        _ask(types.size_of, structure)
-    for enum, name in (("values", "BIG"), ("signed_wide", "LESS"), ("wide", "NOTHING")):
-        _ask(types.constant, enum, name)
+        answers += [
+            _ask(question, structure, path) for question in (types.offset_of, types.member_size, types.has_member)
+        ]
+        answers.append(_ask(types.size_of, structure))
+    answers += [
+        _ask(types.constant, *each) for each in (("values", "BIG"), ("signed_wide", "LESS"), ("wide", "NOTHING"))
+    ]
+    return answers
 
 
-def _ask(question: Callable[..., int], *arguments: str) -> None:
-    """Let an error pass if it is one of the two, and no subclass: an IndexError would be a LookupError as well."""
+def _ask(question: Callable[..., int], *arguments: str) -> object:
+    """The answer, or the error if it is one of the two, and no subclass: an IndexError is a LookupError as well."""
     try:
-        question(*arguments)
+        return question(*arguments)
     except (LookupError, ValueError) as error:
         if type(error) not in {LookupError, ValueError}:
             raise
+        return type(error)

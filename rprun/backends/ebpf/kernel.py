@@ -235,6 +235,7 @@ class Kernel:
         if machine not in REGISTERS:
             raise LookupError(f"the registers of system calls on {machine or 'this machine'} are not known")
         self.registers = REGISTERS[machine]
+        types.look_for(dict.fromkeys(structure for structure, *_ in _OFFSETS.values()))
         self.task_compat = types.offset_of("task_struct", self.registers.compat_at)
         self.upid_size = types.size_of("upid")
         for name, (structure, *paths) in _OFFSETS.items():
