@@ -78,6 +78,7 @@ class CallPrograms:
                 self._assemblies[Part.PEERS] = partial(peer_program.assemble, maps, kernel, table, programs)
             self._parts: dict[Part, bytes] = {}
             self._assemble_entry = partial(assemble, maps, kernel, table, programs)
+            self._entry = -1
             undo.pop_all()
 
     def assemble(self, *parts: Part) -> None:
@@ -101,26 +102,41 @@ class CallPrograms:
                 finally:
                     os.close(program)
 
+    def prepare_entry(self) -> Callable[[], None]:
+        """Assemble the program that is attached; return what loads it, which `attach` would else do.
+
+        Raises:
+            OSError: in loading it, as `bpf.load_program`.
+        """
+        return partial(self._load_entry, self._assemble_entry())
+
+    def _load_entry(self, code: bytes) -> None:
+        self._entry = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, code, name="rprun_sys_exit")
+
     def attach(self) -> list[int]:
         """Have them called from now on; return the descriptors that keep it so, for the caller to close.
 
         Raises:
             OSError: as `bpf.load_program` and `bpf.open_raw_tracepoint`.
         """
-        entry = self._assemble_entry()
-        program = bpf.load_program(bpf.ProgramKind.RAW_TRACEPOINT, entry, name="rprun_sys_exit")
-        try:
-            link = bpf.open_raw_tracepoint("sys_exit", program)
-        finally:
-            os.close(program)
+        if self._entry < 0:
+            self.prepare_entry()()
+        link = bpf.open_raw_tracepoint("sys_exit", self._entry)
+        self._close_entry()
         programs, self._programs.fd = self._programs.fd, -1
         self._table.close()
         return [link, programs]
 
     def close(self) -> None:
         """Let go of what has not been attached. A second call does nothing."""
+        self._close_entry()
         self._table.close()
         self._programs.close()
+
+    def _close_entry(self) -> None:
+        if self._entry >= 0:
+            os.close(self._entry)
+            self._entry = -1
 
 
 def assemble(maps: Maps, kernel: Kernel, table: int, programs: int) -> bytes:

@@ -72,20 +72,23 @@ class Session:
             self._maps = making.maps()
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
-            # All the time goes into the kernel's verifier, which does several programs at once, and this thread's work
-            # meanwhile. So each is begun as soon as it is assembled, those that take longest first.
-            self._loading = Loading(beside=in_background)
-            opened.callback(self._loading.close)
             calls = _CALLS.intersection(categories)
             self._of_calls = CallPrograms(self._maps, kernel, calls) if calls else None
             if self._of_calls is not None:
                 opened.callback(self._of_calls.close)
+            # All the time goes into the kernel's verifier, which does several programs at once, and this thread's work
+            # meanwhile. So each is begun as soon as it is assembled, those that take longest first.
+            self._loading = Loading(beside=in_background)
+            opened.callback(self._loading.close)
+            if self._of_calls is not None:
                 for part in (Part.PATHS, Part.COUNTS, Part.PEERS):
                     self._of_calls.assemble(part)
                     self._loading.add(partial(self._of_calls.load, part))
             loads = process_programs.prepare(self._maps, kernel, self.token, namespace, execs=self._tells_processes)
             for load in loads:
                 self._loading.add(load)
+            if self._of_calls is not None:
+                self._loading.add(self._of_calls.prepare_entry())
             self._loading.add_no_more()
             self.restart()
             if not in_background:
