@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 LINUX = Path(__file__).resolve().parents[1] / "rprun" / "linux"
-SOURCES = (LINUX / "answering.c", LINUX / "btf.c", LINUX / "usual.c")
+SOURCES = (LINUX / "answering.c", LINUX / "btf.c", LINUX / "seen.c", LINUX / "usual.c")
 COMMAND = "python scripts/build_machine_code.py"
 # By machine, as uname -m says it.
 COMPILERS = {"x86_64": "gcc"}

@@ -18,11 +18,30 @@ from running import wait_until
 sys.path.append(str(Path(__file__).parents[1] / "linux"))
 from children import forked
 
+from rprun.backends.ebpf import probing
 from rprun.backends.ebpf.kernel import Kernel
 from rprun.backends.ebpf.layout import Kind, Lost
 from rprun.backends.ebpf.maps import Maps
 from rprun.backends.ebpf.process_programs import prepare
+from rprun.backends.ebpf.session import Session
+from rprun.linux import seen
 from rprun.linux.token import tell
+from rprun.observe.categories import EventCategory
+
+
+@pytest.mark.parametrize("has_machine_code", [True, False])
+def test_trying_out(monkeypatch: pytest.MonkeyPatch, *, has_machine_code: bool) -> None:
+    """What the child does is seen, whether it is a fork or not; where nothing is listened for, that is found out."""
+    needs_bpf()
+    if not has_machine_code:
+        monkeypatch.setattr(seen, "OBJECT", "/nowhere")
+    with closing(Session(EventCategory.ALL)) as session:
+        probing.try_out(session, EventCategory.ALL)
+        probing.try_out(session, EventCategory.ALL)
+        session.stop_listening()
+        monkeypatch.setattr(probing, "_PATIENCE", 0)
+        with pytest.raises(RuntimeError, match="did not see"):
+            probing.try_out(session, EventCategory.ALL)
 
 
 def test_a_number_that_is_used_again() -> None:

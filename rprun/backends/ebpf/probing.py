@@ -6,7 +6,6 @@ import sys
 
 assert sys.platform == "linux"
 
-import _socket
 import mmap
 import os
 from contextlib import ExitStack, closing
@@ -14,8 +13,7 @@ from errno import EACCES, EAGAIN, EMFILE, ENOENT, ENOSYS, EPERM
 from select import POLLIN, poll
 
 from rprun.backends.interface import REMEDY
-from rprun.interpreter import start_child
-from rprun.linux import bpf, token
+from rprun.linux import bpf, seen, token
 from rprun.observe.batch import singly
 from rprun.observe.categories import CapabilitySupport, EventCategory
 from rprun.observe.kinds import ObserverEventKind
@@ -63,16 +61,20 @@ def try_out(session: Session, categories: Collection[EventCategory]) -> None:
         RuntimeError: what the child has done was not seen.
     """
     secret = session.token
-    pid = start_child(lambda: _be_seen(secret), __name__, (str(secret),))
+    pid = seen.start(secret)
+    if pid is None:
+        from rprun.interpreter import start_child
+
+        pid = start_child(lambda: _be_seen(secret), __name__, (str(secret),))
     os.waitpid(pid, 0)
     poller = poll()
     poller.register(session.fileno(), POLLIN)
-    seen: set[tuple[ObserverEventKind, object]] = set()
+    found: set[tuple[ObserverEventKind, object]] = set()
     taken = -1
     while taken and poller.poll(_PATIENCE if taken < 0 else 0):
         events, taken = session.take(64)
-        seen |= {(kind, fields.get("result", fields.get("exit_code"))) for kind, _, _, fields in singly(events)}
-    if any(_PROOFS[category] not in seen for category in categories if category in _PROOFS):
+        found |= {(kind, fields.get("result", fields.get("exit_code"))) for kind, _, _, fields in singly(events)}
+    if any(_PROOFS[category] not in found for category in categories if category in _PROOFS):
         raise RuntimeError("the programs did not see what a child did")
     session.restart()
 
@@ -83,6 +85,8 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 
 def _be_seen(secret: int) -> NoReturn:
+    import _socket
+
     status = 1
     try:
         token.tell(secret)

@@ -1,0 +1,52 @@
+"""A child that is there to be seen, by machine code: `seen.c`.
+
+It is an object without dependencies, made for x86_64, as that of `rprun.linux.usual`; where it cannot be loaded, its
+caller forks.
+"""
+
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "linux"
+
+import ctypes
+import os
+from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
+
+from rprun.linux import syscalls
+
+OBJECT = os.path.join(os.path.dirname(__file__), f"seen_{os.uname().machine}.so")
+"""Where the machine code for this machine is, if there is any."""
+
+
+def start(secret: int) -> int | None:
+    """Have a child open /dev/null, connect to it, have a child of its own that ends with status 42, and end with 0.
+
+    Args:
+        secret: of `rprun.linux.token`, which the child tells first.
+
+    Returns:
+        Its pid, once all that is left for it is to end; the caller reaps it. None where there is no machine code.
+
+    Raises:
+        OSError: no more processes or memory.
+    """
+    if syscalls.native() != syscalls.X86_64:
+        return None
+    try:
+        have_seen = ctypes.CDLL(OBJECT).have_seen
+    except OSError:
+        return None
+    # long have_seen(word secret);
+    have_seen.argtypes = (ctypes.c_ulong,)
+    have_seen.restype = ctypes.c_long
+    # A handler would run in the child, and in this process's memory.
+    before = pthread_sigmask(SIG_BLOCK, valid_signals())
+    try:
+        result: int = have_seen(secret)
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
