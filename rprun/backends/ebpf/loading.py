@@ -38,6 +38,8 @@ class _Work:
     def __init__(self, do: Callable[[], None]) -> None:
         self._do = do
         self._failure: Exception | None = None
+        self._doing = threading.Lock()
+        self._doing.acquire()
         self._thread = threading.Thread(target=self._run, name="rprun-loading")
         # No signal of this process is that thread's.
         before = pthread_sigmask(SIG_BLOCK, valid_signals())
@@ -53,14 +55,17 @@ class _Work:
             self._do()
         except Exception as error:  # noqa: BLE001 - raised again where it is waited for
             self._failure = error
+        finally:
+            self._doing.release()
 
     def result(self) -> None:
-        """Wait until it is done.
+        """Wait until it is done; for the thread to end takes as long again as some of what is done here.
 
         Raises:
             Exception: what kept it from being done.
         """
-        self.join()
+        with self._doing:
+            pass
         if self._failure is not None:
             raise self._failure
 
@@ -140,11 +145,15 @@ class Loading:
         links, self._links = self._links, {}
         return [links[number] for number in sorted(links)]
 
+    def join(self) -> None:
+        """Wait until the threads have ended."""
+        for thread in self._threads:
+            thread.join()
+
     def close(self) -> None:
         """Close them if nobody has taken them. A second call does nothing."""
         self.add_no_more()
-        for thread in self._threads:
-            thread.join()
+        self.join()
         self._switching.end()
         for link in self._links.values():
             os.close(link)
@@ -195,9 +204,13 @@ class MakingMaps:
             self._switching.end()
         return self._made[0]
 
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._making.join()
+
     def close(self) -> None:
         """Let go of them. A second call does nothing."""
-        self._making.join()
+        self.join()
         self._switching.end()
         for maps in self._made:
             maps.close()

@@ -65,6 +65,7 @@ def try_out(session: Session, categories: Collection[EventCategory]) -> None:
     if pid is None:
         from rprun.interpreter import start_child
 
+        session.join()
         pid = start_child(lambda: _be_seen(secret), __name__, (str(secret),))
     os.waitpid(pid, 0)
     poller = poll()
@@ -76,6 +77,7 @@ def try_out(session: Session, categories: Collection[EventCategory]) -> None:
         found |= {(kind, fields.get("result", fields.get("exit_code"))) for kind, _, _, fields in singly(events)}
     if any(_PROOFS[category] not in found for category in categories if category in _PROOFS):
         raise RuntimeError("the programs did not see what a child did")
+    session.join()
     session.restart()
 
 

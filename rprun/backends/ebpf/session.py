@@ -52,7 +52,8 @@ class Session:
         Args:
             categories: what they are to see.
             making: its maps, if they are being made already; from now on they are the session's.
-            in_background: return at once; `wait` comes before all else, then, and may raise what is said here.
+            in_background: return at once; `wait` comes before all else, then, and may raise what is said here. Before
+                this process forks, `join` comes.
 
         Raises:
             OSError: EPERM without privilege; ENOENT where the kernel does not describe its structures; EMFILE; and
@@ -66,10 +67,10 @@ class Session:
         namespace = os.stat("/proc/self/ns/pid").st_ino
         with ExitStack() as opened:
             # Their memory takes the kernel about as long as it takes this thread to read how its structures are.
-            making = making or MakingMaps()
-            opened.callback(making.close)
+            self._making = making or MakingMaps()
+            opened.callback(self._making.close)
             kernel = Kernel.here()
-            self._maps = making.maps()
+            self._maps = self._making.maps()
             self._programs = opened.enter_context(ExitStack())
             self._announcement = opened.enter_context(ExitStack())
             calls = _CALLS.intersection(categories)
@@ -93,6 +94,7 @@ class Session:
             self.restart()
             if not in_background:
                 self.wait()
+                self.join()
             self._opened = opened.pop_all()
 
     def wait(self) -> None:
@@ -110,6 +112,11 @@ class Session:
         if self._of_calls is not None:
             for link in self._of_calls.attach():
                 self._programs.callback(os.close, link)
+
+    def join(self) -> None:
+        """Wait until there is no thread of this any more: else a fork would be one beside a thread."""
+        self._making.join()
+        self._loading.join()
 
     def restart(self) -> None:
         """Begin anew, with another tree, once the first one has ended and all that was seen of it has been taken."""
