@@ -18,11 +18,9 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import re
 import select
 
 _CHUNK = 1 << 16
-_ESCAPED = re.compile(rb"\\([0-7]{3})")
 _LOCAL = frozenset(
     b"adfs affs apfs bcachefs befs binder binfmt_misc bpf btrfs cgroup cgroup2 configfs cpuset cramfs"
     b" debugfs devpts devtmpfs ecryptfs efivarfs efs erofs exfat ext2 ext3 ext4 f2fs functionfs fusectl hfs hfsplus"
@@ -77,10 +75,11 @@ class Mounts:
                 text = file.read(_CHUNK) or b""
         except OSError:
             return False
-        found = re.search(rb"^mnt_id:\s*(\d+)", text, re.MULTILINE)
+        lines = (line.partition(b":") for line in text.splitlines())
+        found = next((int(value) for name, _, value in lines if name == b"mnt_id"), None)
         # Only now: until the descriptor was open, its mount's number could have become that of another one.
         self.look_again()
-        return found is not None and int(found[1]) in self._local
+        return found is not None and found in self._local
 
     def _read(self) -> None:
         os.lseek(self._opened[0], 0, os.SEEK_SET)
@@ -93,7 +92,7 @@ class Mounts:
             before, _, after = line.partition(b" - ")
             number, _, device, _, where = before.split(b" ")[:5]
             kind = after.partition(b" ")[0]
-            points.add(_ESCAPED.sub(lambda found: bytes((int(found[1], 8),)), where))
+            points.add(_unescaped(where))
             if kind in _LOCAL:
                 local.add(int(number))
             else:
@@ -110,3 +109,9 @@ class Mounts:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _unescaped(text: bytes) -> bytes:
+    """Return a path as it is: white space and a backslash are a backslash and three octal digits there."""
+    first, *others = text.split(b"\\")
+    return first + b"".join(bytes((int(each[:3], 8),)) + each[3:] for each in others)

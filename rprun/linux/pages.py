@@ -14,11 +14,9 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import re
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PRESENT = 1 << 63
-_RANGE = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) ")
 # VM_UFFD_MISSING, VM_UFFD_WP and VM_UFFD_MINOR (fs/proc/task_mmu.c: show_smap_vma_flags)
 _SERVED = {b"um", b"uw", b"ui"}
 
@@ -60,8 +58,10 @@ def _served(process: int) -> list[tuple[int, int]]:
     found, start, end = [], 0, 0
     with open(f"/proc/{process}/smaps", "rb") as file:
         for line in file:
-            if head := _RANGE.match(line):
-                start, end = int(head[1], 16), int(head[2], 16)
-            elif line.startswith(b"VmFlags:") and not _SERVED.isdisjoint(line.split()):
+            # Each range has a line that begins with it, and then others that begin with a name and a colon.
+            first, dash, last = line.partition(b" ")[0].partition(b"-")
+            if dash:
+                start, end = int(first, 16), int(last, 16)
+            elif first == b"VmFlags:" and not _SERVED.isdisjoint(line.split()):
                 found.append((start, end))
     return found
