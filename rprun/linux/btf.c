@@ -1,7 +1,7 @@
 /* The walk over the types of a kernel, without an interpreter: where each of them is, and which have the wanted names.
  *
  * Everything else is Python's (rprun/linux/btf.py), which does this walk too where there is no machine code. Of some
- * 20,000 types that lie before the last one that is wanted it takes 100 ns each, and this code 3 ns.
+ * 20,000 types that lie before the last one that is wanted it takes 100 ns each, and this code 10 ns.
  *
  * - It writes nothing but the two arrays that it is given, and reads nothing but the words that it is given.
  * - It calls nothing and nobody. The object is committed, as that of answering.c is:

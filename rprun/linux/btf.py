@@ -11,7 +11,7 @@ Some facts about it (Documentation/bpf/btf.rst, include/uapi/linux/btf.h):
 It has over 100,000 types, and an observer needs some thirty of them at the start of a run. So no type is decoded before
 it is asked for. The walk costs one lookup a type, by the word that holds its kind and length, takes note of nothing but
 places and the offsets of structures' names, and ends as soon as it has come to what is wanted, which for the kernel's
-core is in the first quarter. Names are found by bytes.find among the strings. All this takes some milliseconds, one
+core is in the first quarter. Names are found by bytes.find among the strings. All this takes some milliseconds, fewer
 where machine code walks (`look_for`), so no file is needed to keep the result in, which root would have to trust.
 """
 
