@@ -21,21 +21,26 @@
 #include "answering_places.h"
 #include "answering_ring.h"
 
-_Static_assert(sizeof(struct company) == 8 * 4 + 3 * PROCESSORS / 8, "answering.py: _Common");
+_Static_assert(sizeof(struct company) == 9 * 4 + 3 * PROCESSORS / 8, "answering.py: _Common");
 _Static_assert(sizeof(struct context) == 29 * 8, "answering.py: _FIELDS");
 _Static_assert(sizeof(struct record) == 88, "record.py: _HEADER, _CAPTURED");
 
-/* Captures a call and places its record in the ring; gives where that is, PYTHON or NOTHING. */
-static word note(struct context *c)
+/* Gives the plan of a call, 0 where it is for Python in any case. */
+static int plan_of(const struct context *c)
 {
     const struct seccomp_notif *seen = c->request;
     int tid = (int)seen->pid;
     if (tid <= 0 || c->known[tid % KNOWN] != (unsigned)tid || seen->data.arch != c->arch
         || (unsigned)seen->data.nr >= PLANS)
-        return PYTHON;
-    int plan = c->plans[seen->data.nr], at = !!(plan & AT), marks = 0;
-    if (!plan)
-        return PYTHON;
+        return 0;
+    return c->plans[seen->data.nr];
+}
+
+/* Captures a call and places its record in the ring; gives where that is, PYTHON or NOTHING. */
+static word note(struct context *c, int plan)
+{
+    const struct seccomp_notif *seen = c->request;
+    int tid = (int)seen->pid, at = !!(plan & AT), marks = 0;
 
     /* The directory, a slash, and the path: joined to look whether it is there, apart in the record. */
     char joined[PATH + 1 + CHUNK], *path = joined + PATH + 1;
@@ -115,10 +120,12 @@ __attribute__((visibility("default"))) long answer(struct context *c)
         if (call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_RECV, c->request) < 0)
             return FAILED;
         c->now = now(c);
-        if (c->company->is_off)
+        if (c->company->is_off) {
+            c->company->is_two = 0;
             return RECEIVED;
-        int tid = (int)c->request->pid;
-        if (weigh(c, tid))
+        }
+        int tid = (int)c->request->pid, plan = plan_of(c);
+        if (weigh(c, tid, plan))
             return WANTED;
         /* Both ways: the clock may be set. */
         if (c->now >= c->look_at || c->now < c->look_at - c->window) {
@@ -126,7 +133,7 @@ __attribute__((visibility("default"))) long answer(struct context *c)
                 return LOOK_AROUND;
             c->look_at = c->now + c->window;
         }
-        word start = c->words[CLOSED] ? NOTHING : note(c);
+        word start = c->words[CLOSED] ? NOTHING : plan ? note(c, plan) : PYTHON;
         if (start == PYTHON)
             return RECEIVED;
 

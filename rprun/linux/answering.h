@@ -39,6 +39,7 @@ struct company {
     int is_off;    /* every call is for Python */
     int is_careful; /* nobody may be waited for: only what the kernel knows is looked at */
     int size;      /* bytes of a set of processors */
+    int was_asked; /* for the second thread, which is done once: where there can be none, each call would be Python's */
     unsigned char both[PROCESSORS / 8], of[2][PROCESSORS / 8]; /* sets of them: all, and each thread's */
 };
 

@@ -54,7 +54,7 @@ _KNOWN = 4096
 _STAT_FILES = 8
 _STAT_FILE = struct.Struct("=ii")  # thread, descriptor
 # struct company of answering.c: its numbers, of them those that are written here, and its sets of processors.
-_COMPANY_NUMBERS = 8
+_COMPANY_NUMBERS = 9
 _CAN_BE, _IS_OFF, _IS_CAREFUL, _SIZE = 4, 5, 6, 7
 _PROCESSORS = 1024
 _SET_SIZE = _PROCESSORS // 8
@@ -195,6 +195,10 @@ class Answering:
             return False
         self.common.set_processors(sum(1 << processor for processor in processors).to_bytes(_SET_SIZE, "little"))
         return True
+
+    def is_one(self) -> None:
+        """Take back what `can_be_two` has said: there is no second thread."""
+        self.common.numbers[_CAN_BE] = False
 
     def turn_off(self) -> None:
         """Have every call left to the caller from now on, also by the other thread."""

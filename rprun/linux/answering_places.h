@@ -103,19 +103,23 @@ static void take_place(struct context *c)
 
 /* Takes note of whose call this is, and decides whether two should answer: where calls of several threads come mixed.
  * Those threads run at the same time; where one starts the other and waits for it, one's calls come after the other's.
+ * What is Python's does not count: there each of two would wait for the other's turn to end.
  * Tells whether a second thread is wanted that is not there. */
-static int weigh(struct context *c, int tid)
+static int weigh(struct context *c, int tid, int plan)
 {
     struct company *company = c->company;
-    company->mix += ((tid != company->last) * MIXED - company->mix) >> SMOOTH;
+    company->mix += ((plan && tid != company->last) * MIXED - company->mix) >> SMOOTH;
     company->last = tid;
     if (company->is_two) {
         if (company->mix < LITTLE)
             company->is_two = 0;
     } else if (!c->place && company->mix > MUCH) {
         company->mix = MIXED / 2;
-        if (!company->can_be)
-            return 1;
+        if (!company->can_be) {
+            int is_first = !company->was_asked;
+            company->was_asked = 1;
+            return is_first;
+        }
         for (int place = 0, here = c->processor(); place < 2; place++)
             for (int byte = 0; byte < company->size; byte++) {
                 int bit = here / 8 == byte ? 1 << here % 8 : 0;

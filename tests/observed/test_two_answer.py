@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from observing import REPEAT, lost, observe, of_kind, options, paths, python, read_events, supervisor_of
-from running import read_until, start, wait_until
+from running import is_running, read_until, start, stat_fields, wait_until
+
+from rprun.backends.seccomp.ring import _BUSY, _READ, DATA_OFFSET, DATA_SIZE, Ring
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,6 +106,18 @@ os.kill(other, signal.SIGKILL)
 os.waitpid(other, 0)
 os.write(1, b"alone\\n")
 until_line()
+"""
+
+# Once there is a line, opens files, and says so.
+UPON_A_LINE = """
+import os, sys, time
+directory, files = sys.argv[1], int(sys.argv[2])
+os.write(1, b"%d ready\\n" % os.getpid())
+os.read(0, 1)
+for number in range(files):
+    os.close(os.open(f"{directory}/{number}", os.O_CREAT))
+os.write(1, b"done\\n")
+time.sleep(60)
 """
 
 
@@ -231,3 +245,39 @@ def test_killed_while_both_are_busy(turn: int, tmp_path: Path) -> None:
     assert lost(events) <= 2
     assert processes * files - lost(events) <= len(opened) <= processes * files
     assert len(of_kind(events, "descendant-exited")) == processes
+
+
+def test_all_killed_while_one_had_not_told(tmp_path: Path) -> None:
+    """What one thread has told is told, also if the other one was stopped before that and nobody is left at all."""
+    work = tmp_path / "work"
+    work.mkdir()
+    files = 300
+    command = python(UPON_A_LINE, str(work), str(files))
+    with start(*options(tmp_path / "events"), "--", *command, stdin=-1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        supervisor = wait_until(lambda: supervisor_of(process.pid))
+        descriptors = [f"/proc/{supervisor}/fd/{name}" for name in os.listdir(f"/proc/{supervisor}/fd")]
+        memory = next(each for each in descriptors if "rprun-observation" in os.readlink(each))
+        shared = Ring(os.open(memory, os.O_RDWR), os.eventfd(0))
+        pid = int(read_until(process.stdout.fileno(), b"ready").split()[0])
+        wait_until(lambda: not shared.has_records())
+        os.kill(process.pid, signal.SIGSTOP)
+        process.stdin.write(b"x")
+        process.stdin.flush()
+        read_until(process.stdout.fileno(), b"done")
+        wait_until(lambda: not shared.in_hand())
+        os.kill(supervisor, signal.SIGSTOP)
+        wait_until(lambda: stat_fields(supervisor)[0] == "T")
+        # As the other thread would have left it.
+        words = memoryview(shared.memory).cast("Q")
+        words[(DATA_OFFSET + words[_READ] % DATA_SIZE) // 8] |= _BUSY
+        words.release()
+        shared.close()
+        for each in (pid, supervisor):
+            os.kill(each, signal.SIGKILL)
+            wait_until(lambda each=each: not is_running(each))
+        os.kill(process.pid, signal.SIGCONT)
+        assert process.wait(20) == -signal.SIGKILL
+    events = read_events(tmp_path / "events")
+    assert paths(events, "file-open", work) == [str(number) for number in range(1, files)]

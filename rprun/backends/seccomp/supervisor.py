@@ -181,8 +181,8 @@ class Supervisor:
         try:
             threading.Thread(target=self._answer_as_second, args=(second,), daemon=True).start()
         except RuntimeError:
-            # No more processes (see ulimit -u). `can_be_two` harms nothing without one.
-            return
+            # No more processes: see ulimit -u.
+            first.is_one()
 
     def _answer_as_second(self, machine_code: answering.Answering) -> None:
         try:
