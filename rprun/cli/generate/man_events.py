@@ -74,6 +74,8 @@ been read, and the first
 .Ql exec
 of the command after
 .Ql started .
+Of calls that processes make at the same time on two processors either may come first, and the times of the two be the
+other way round.
 .Pp
 A field that could not be read, as of a process of another user, is null.
 Text that is not UTF-8 has U+FFFD in place of what cannot be decoded, and its exact bytes in a second field:
