@@ -21,6 +21,7 @@ assert sys.platform != "win32"
 import os
 from _signal import SIG_BLOCK, SIG_SETMASK, SIGCONT, SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU, pthread_sigmask
 
+from rprun.runner.loop import READ
 from rprun.transport import streams
 
 TYPE_CHECKING = False
@@ -167,6 +168,13 @@ class Job:
         self.keyboard = Keyboard(self.execution.loop, terminal.fd, pty, mirror=self.own_signals)
         self.keyboard.note = self.execution.note
         self.keyboard.on_hangup = self._on_terminal_gone
+        self.keyboard.show = self._show
+
+    def _show(self) -> None:
+        """Show what the command's terminal has to show, as far as the user's takes it now."""
+        for pump in self.execution.ends.terminals:
+            if not pump.ended and (pump.output is None or not pump.output.pending):
+                pump.on_readable(READ)
 
     def _take_terminal(self, terminal: Terminal, keyboard: Keyboard) -> None:
         if terminal.is_canonical() and terminal.in_foreground():

@@ -3,8 +3,9 @@ r"""Keys, from the user's terminal to the command's.
 In raw mode ^C, ^\ and ^Z are bytes for rprun; the command's own terminal turns them into signals. Without rprun they
 would also have reached everybody else in the foreground group of the user's terminal, above all the shell that runs
 a script: it must hear of ^C to end its loop. So when the command's terminal is about to make a signal of a byte, the
-same signal goes to rprun's own group. (Not so for ^Z: the group is stopped once the command has stopped and the
-terminal has been given back, in that order; see `job.py`.)
+same signal goes to rprun's own group, once the key's echo is shown: who dies of it may be the shell's whole job, and
+the terminal be the shell's again. (Not so for ^Z: the group is stopped once the command has stopped and the terminal
+has been given back, in that order; see `job.py`.)
 
 This module is on the start-up path and on the path of every key.
 """
@@ -45,6 +46,7 @@ class Keyboard:
         on_hangup: called when the user's terminal is gone.
         signal_for_nested: the signal of a key that went through a raw terminal to an rprun inside, else 0.
         pending: keys that the PTY has not taken yet; no more are read meanwhile.
+        show: has what the command's terminal shows by now be shown.
     """
 
     def __init__(self, loop: Loop, terminal_fd: int, pty: Pty, *, mirror: bool) -> None:
@@ -55,6 +57,7 @@ class Keyboard:
         self.pending = b""
         self.note: Callable[[], None] | None = None  # called when keys have been relayed
         self.on_hangup: Callable[[], None] | None = None
+        self.show: Callable[[], None] | None = None
         self.signal_for_nested = 0
         self._literal = False  # the last key was VLNEXT
         self._active = False
@@ -146,6 +149,9 @@ class Keyboard:
             self.note()
         # A key that makes a signal is a control character; for any other the terminal need not be asked.
         number = self._signal_of(data) if self.mirror and (min(data) < SPACE or self._literal) else 0
+        # Asked before anybody dies of it.
+        if number and not self._is_for_all():
+            number = 0
         try:
             written = write(self.pty.master, data)
         except BlockingIOError:
@@ -155,6 +161,10 @@ class Keyboard:
         if written != len(data):
             self._keep(data[written:])
         if number:
+            # When this returns the line discipline has made signal and echo of the key.
+            self.pty.has_input()
+            if self.show is not None:
+                self.show()
             self._tell_own_group(number)
 
     def _keep(self, data: bytes) -> None:
@@ -209,14 +219,18 @@ class Keyboard:
 
     def tell_of_death(self, number: int) -> None:
         """The command has died of a signal: tell the own group, if an rprun inside made it of a key."""
-        if number and number == self.signal_for_nested:
+        if number and number == self.signal_for_nested and self._is_for_all():
             self._tell_own_group(number)
 
+    def _is_for_all(self) -> bool:
+        """Tell whether a key's signal would have been for rprun's own group as well.
+
+        A shell inside that has put a job into the foreground would have done so on the user's terminal, and the signal
+        would have been that job's alone.
+        """
+        return self.pty.foreground_group() == self.command
+
     def _tell_own_group(self, number: int) -> None:
-        # A shell inside that has put a job into the foreground would have done so on the user's terminal, and the
-        # signal would have been that job's alone.
-        if self.pty.foreground_group() != self.command:
-            return
         handler = signal(number, SIG_IGN)
         try:
             os.killpg(os.getpgrp(), number)

@@ -52,6 +52,24 @@ while True:
     signal.pause()
 '"""
 
+# Hears of ^\\ beside the command, and says so at once.
+WITNESS = """\
+mkfifo ready
+python3 -c '
+import os, signal
+def hear(*_):
+    os.write(1, b"heard\\n")
+    os._exit(0)
+signal.signal(signal.SIGQUIT, hear)
+open("ready", "w").close()
+while True:
+    signal.pause()
+' &
+cat ready
+$R sh -c 'echo begun; exec sleep 100'
+wait
+"""
+
 shells = pytest.mark.parametrize(
     "shell",
     [
@@ -189,3 +207,14 @@ def test_ignored_interrupts(terminal: Callable[..., OuterTerminal]) -> None:
     outer.expect("got on")
     assert outer.wait_exit() == 0
     assert outer.attributes() == outer.before
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_an_echo_comes_before_who_hears_of_the_key(bash: Callable[..., Bash], tmp_path: Path, turn: int) -> None:
+    """Whoever else is in the foreground finds the key shown already, as a terminal's own driver shows it."""
+    line = _script(tmp_path, "sh", WITNESS)
+    outer = bash(R="rprun --")
+    outer.run("ulimit -c 0")
+    shown, _ = _outcome(outer, line, "\x1c", "heard")
+    assert shown.startswith("\n^\\")
+    assert "heard\n" in shown
