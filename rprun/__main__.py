@@ -70,6 +70,10 @@ def _unexpected(error: Exception) -> str:
         return "out of memory: no room to work in (try fewer processes, or a higher limit)"
     if isinstance(error, OSError) and error.errno in (EMFILE, ENFILE):
         return f"out of file descriptors: {error.strerror} (see ulimit -n)"
+    # Of a module that is a shared object only the dynamic linker says why it cannot be opened, in words.
+    for number in (EMFILE, ENFILE) if isinstance(error, ImportError) else ():
+        if os.strerror(number) in str(error):
+            return f"out of file descriptors: {os.strerror(number)} (see ulimit -n)"
     if isinstance(error, OSError) and error.strerror:
         what = f"{error.filename}: " if isinstance(error.filename, str) else "a system call failed: "
         return f"{what}{error.strerror} (set RPRUN_DEBUG=1 to see where)"

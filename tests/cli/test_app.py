@@ -211,6 +211,14 @@ sys.exit(main())
         ("raise ValueError('a\\nb')", b"rprun: internal error: ValueError: a\\nb (set RPRUN_DEBUG=1"),
         ("raise OSError(28, 'No space left on device', 'log')", b"rprun: log: No space left on device ("),
         ("raise MemoryError", b"rprun: out of memory"),
+        (
+            "raise OSError(24, 'Too many open files')",
+            b"rprun: out of file descriptors: Too many open files (see ulimit",
+        ),
+        (
+            "raise ImportError('/x.so: cannot open shared object file: Too many open files')",
+            b"rprun: out of file descriptors: Too many open files (see ulimit -n)",
+        ),
         ("return run(options)", b"RecursionError"),
     ],
 )
