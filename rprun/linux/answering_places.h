@@ -49,11 +49,11 @@ static long processor_of(struct context *c, int tid)
 
 /* Whether a thread is to go on where it was, and not here, where a synchronous wake-up takes it.
  *
- * It was on another processor, which idles now, if its call waited already, behind another thread's (see
- * supervisor.py). Else the call has mostly woken this process, synchronously: that brings it to the processor of the call, but not while the scheduler
- * still counts it in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would share this
- * processor up to the next tick, and be brought back after that. So it is remembered where each was, and looked up of
- * one that was not heard of for so long that the scheduler may have moved it. */
+ * It was on another processor, which idles now, if its call waited already, behind another one's (see supervisor.py).
+ * Else the call has mostly woken this process, synchronously: that brings it to the processor of the call, but not while
+ * the scheduler still counts it in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would
+ * share this processor up to the next tick, and be brought back after that. So it is remembered where each was, and
+ * looked up of one that was not heard of for so long that the scheduler may have moved it. */
 static int is_elsewhere(struct context *c, int tid)
 {
     struct whereabouts *it = &c->whereabouts[tid % KNOWN];

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import os
 import termios
+from typing import TYPE_CHECKING
+
+import pytest
 
 from rprun.runner.loop import Loop
 from rprun.runner.terminal_pump import TerminalPump
 from rprun.transport.pty import OFLAG, Pty
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def test_changed_in_the_middle_of_a_look() -> None:
-    """The user's terminal follows before a chunk is shown, also if the change comes behind the first look for one."""
+
+@pytest.fixture
+def pump() -> Iterator[TerminalPump]:
+    """A pump between a command's terminal and a user's that ends lines itself."""
     master, slave = os.openpty()
     pty = Pty((80, 24), termios.tcgetattr(slave))
     loop = Loop()
-    pump = TerminalPump(loop, pty, "stdout", None, None, lambda _pump, _error: None)
-    pump.cooked = slave
+    made = TerminalPump(loop, pty, "stdout", None, None, lambda _pump, _error: None)
+    made.cooked = slave
+    yield made
+    loop.close()
+    pty.close()
+    os.close(master)
+    os.close(slave)
+
+
+def test_changed_in_the_middle_of_a_look(pump: TerminalPump) -> None:
+    """The user's terminal follows before a chunk is shown, also if the change comes behind the first look for one."""
+    pty = pump.pty
     looks: list[bool] = []
 
     def look() -> None:
@@ -34,25 +51,12 @@ def test_changed_in_the_middle_of_a_look() -> None:
     assert looks == [False, True]
     os.write(pty.slave, b"y\n")
     assert pump.read() == b"y\n"
-    loop.close()
-    pty.close()
-    os.close(master)
-    os.close(slave)
 
 
-def test_unchanged() -> None:
+def test_unchanged(pump: TerminalPump) -> None:
     """What the line discipline of the command's terminal has added is taken away where the user's adds it again."""
-    master, slave = os.openpty()
-    pty = Pty((80, 24), termios.tcgetattr(slave))
-    loop = Loop()
-    pump = TerminalPump(loop, pty, "stdout", None, None, lambda _pump, _error: None)
-    pump.cooked = slave
     looks: list[bool] = []
     pump.on_chunk = lambda: looks.append(pump.shows_otherwise())
-    os.write(pty.slave, b"x\ny\r\n")
+    os.write(pump.pty.slave, b"x\ny\r\n")
     assert pump.read() == b"x\ny\r\n"
     assert looks == [False]
-    loop.close()
-    pty.close()
-    os.close(master)
-    os.close(slave)
