@@ -144,10 +144,10 @@ __attribute__((visibility("default"))) long answer(struct context *c)
         int elsewhere = c->sync && is_elsewhere(c, tid);
         c->last = tid;
         if (elsewhere)
-            call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, 0);
+            wake_synchronously(c, 0);
         long failed = call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SEND, c->response);
         if (elsewhere)
-            call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
+            wake_synchronously(c, 1);
         if (start == NOTHING)
             continue; /* Or nobody reads any more. */
         if (failed)

@@ -53,9 +53,13 @@ static long processor_of(struct context *c, int tid)
  * Else the call has mostly woken this process, synchronously: that brings it to the processor of the call, but not while
  * the scheduler still counts it in elsewhere (delayed dequeue, Linux 6.12). Threads that were brought here then would
  * share this processor up to the next tick, and be brought back after that. So it is remembered where each was, and
- * looked up of one that was not heard of for so long that the scheduler may have moved it. */
+ * looked up of one that was not heard of for so long that the scheduler may have moved it.
+ *
+ * Where two threads answer nobody is woken synchronously: see `take_place`. */
 static int is_elsewhere(struct context *c, int tid)
 {
+    if (c->pinned)
+        return 0;
     struct whereabouts *it = &c->whereabouts[tid % KNOWN];
     long here = c->processor(), was = c->here;
     c->here = here;
@@ -74,6 +78,12 @@ static int is_elsewhere(struct context *c, int tid)
     return elsewhere;
 }
 
+static void wake_synchronously(const struct context *c, int synchronously)
+{
+    word flags = synchronously ? SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP : 0;
+    call(__NR_ioctl, c->listener, SECCOMP_IOCTL_NOTIF_SET_FLAGS, flags);
+}
+
 static void keep_to(const struct context *c, const unsigned char *set, int policy)
 {
     int priority = 0;
@@ -82,7 +92,10 @@ static void keep_to(const struct context *c, const unsigned char *set, int polic
 }
 
 /* Sees to it that this thread is where it should be, before it waits for a call: with the other one on a processor of
- * its own, or alone, on whichever. The second one waits here while it is not wanted. */
+ * its own, or alone, on whichever. The second one waits here while it is not wanted.
+ *
+ * While there are two, each may receive a call from the other one's processor. Who makes it must not be brought here,
+ * so it is woken as anybody else: where it was if that idles, or where nobody is. */
 static void take_place(struct context *c)
 {
     struct company *company = c->company;
@@ -99,6 +112,8 @@ static void take_place(struct context *c)
         keep_to(c, company->of[c->place], SCHED_BATCH);
     else
         keep_to(c, company->both, SCHED_OTHER);
+    if (!c->place && c->sync)
+        wake_synchronously(c, !c->pinned);
 }
 
 /* Takes note of whose call this is, and decides whether two should answer: where calls of several threads come mixed.

@@ -12,6 +12,7 @@ if sys.platform != "linux":
 import contextlib
 import os
 import struct
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,8 +134,15 @@ def test_links_that_lead_everybody_elsewhere(memory: Memory, tmp_path: Path) -> 
     assert event_of("execve", memory.put(bytes(tmp_path / "program")), memory.vector(b"x"))[0] == "exec"
 
 
-def test_programs_behind_links(memory: Memory, tmp_path: Path) -> None:
-    """A link to a program is one; a link to a directory or to what is no program is none."""
+@pytest.mark.parametrize("mount", ["/", "/dev/shm"])
+def test_programs_behind_links(mount: str, memory: Memory, tmp_path: Path) -> None:
+    """A link to a program is one; a link to a directory or to what is no program is none. On any mount."""
+    with tempfile.TemporaryDirectory(dir=tmp_path if mount == "/" else mount) as place:
+        expect_programs_behind_links(memory, Path(place))
+
+
+def expect_programs_behind_links(memory: Memory, tmp_path: Path) -> None:
+    """Make links of all kinds in a directory, and execute each."""
     (tmp_path / "shell").symlink_to("../" * 9 + "bin/sh")
     (tmp_path / "here").symlink_to(".")
     (tmp_path / "loop").symlink_to("loop")

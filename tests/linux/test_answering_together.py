@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import select
@@ -34,8 +35,8 @@ def of_open(_channel: int) -> bytes:
     return seccomp.build_filter({ARCH: {NUMBERS["openat"]}})
 
 
-def take_turns() -> None:
-    """Have two processes open a file, each after the other one's turn."""
+def take_turns(before: Callable[[], object] = bool, after: Callable[[], object] = bool) -> None:
+    """Have two processes open a file, each after the other one's turn; call `before` and `after` around that."""
     down, up = os.pipe(), os.pipe()
     if other := os.fork():
         source, sink = up[0], down[1]
@@ -44,7 +45,10 @@ def take_turns() -> None:
         source, sink = down[0], up[1]
     for _ in range(TURNS):
         os.read(source, 1)
-        os.close(os.open("/dev/null", os.O_RDONLY))
+        before()
+        file = os.open("/dev/null", os.O_RDONLY)
+        after()
+        os.close(file)
         os.write(sink, b"x")
     if not other:
         os._exit(0)
@@ -65,7 +69,7 @@ def affinity_kept() -> Iterator[None]:
 class Together:
     """What answers a listener, up to its end; what is left to its caller is answered by the caller."""
 
-    def __init__(self, listener: int = -1, beside: answering.Answering | None = None) -> None:
+    def __init__(self, listener: int = -1, beside: answering.Answering | None = None, *, is_sync: bool = False) -> None:
         self._listener, self._ended = listener, select.epoll()
         self.memory = mmap.mmap(-1, (1 << 20) + mmap.PAGESIZE)
         self.code = answering.Answering(
@@ -76,7 +80,7 @@ class Together:
             bell=-1,
             window=1 << 62,
             receive_ends=False,
-            is_sync=False,
+            is_sync=is_sync,
             request=REQUEST,
             data=mmap.PAGESIZE,
             beside=beside,
@@ -130,6 +134,32 @@ def test_there_is_one_once_every_call_is_the_callers() -> None:
         together.answer(knows=True, see=lambda _: wanted.append(together.is_two()))
     assert len(wanted) >= 2 * TURNS
     assert not any(wanted)
+
+
+def test_who_is_answered_from_another_processor_is_not_brought_to_it() -> None:
+    """While two answer; here the one that answers is never where the call is made."""
+    stayed = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("I")
+    both = os.sched_getaffinity(0)
+    if len(both) != 2:
+        pytest.skip("needs just two processors")
+    here, there = both
+    processor = ctypes.CDLL(None).sched_getcpu
+
+    def come_there() -> None:
+        os.sched_setaffinity(0, {there})
+        os.sched_setaffinity(0, both)
+
+    def count() -> None:
+        if processor() == there:
+            stayed[0] += 1
+
+    with watched(of_open, lambda: take_turns(come_there, count)) as child, affinity_kept():
+        assert seccomp.set_sync_wake_up(child.listener)
+        together = Together(child.listener, is_sync=True)
+        assert together.code.can_be_two()
+        os.sched_setaffinity(0, {here})
+        together.answer(knows=True, see=lambda _: None)
+    assert stayed[0] > TURNS
 
 
 def test_both_are_careful() -> None:

@@ -21,7 +21,7 @@ assert sys.platform == "linux"
 
 import os
 import stat
-from errno import EAGAIN, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR, EPERM
+from errno import EAGAIN, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR, EPERM, EXDEV
 
 from rprun.backends.seccomp.record import ABSENT, EXISTS, WHOLE
 from rprun.linux import openat2
@@ -30,8 +30,11 @@ from rprun.linux.mounts import Mounts
 # The kernel follows no more (path_resolution(7)).
 _MOST_LINKS = 40
 _NOT_THERE = (ENOENT, ENOTDIR)
-# There are links on the way, or what is not known; or there is no such call.
-_TO_BE_WALKED = (ELOOP, EAGAIN, EINVAL, ENOSYS, EPERM)
+# Each of these alone keeps whoever comes to a path from having come through a link of /proc: nothing but the root
+# directory's own mount is stepped on, or there is no link at all on the way.
+_BESIDE_PROC = (openat2.NO_XDEV | openat2.NO_MAGICLINKS, openat2.NO_SYMLINKS)
+# There is what is not to be stepped on, or what is not known; or there is no such call.
+_TO_BE_WALKED = (EXDEV, ELOOP, EAGAIN, EINVAL, ENOSYS, EPERM)
 
 
 class Looking:
@@ -103,17 +106,19 @@ class Looking:
         Raises:
             OSError: ENOENT or ENOTDIR if it is not there for anybody; what is not to be known is EAGAIN.
         """
-        try:
-            cached = openat2.CACHED if self.is_careful else 0
-            descriptor = openat2.look_at(path, openat2.NO_SYMLINKS | cached, follows=follows)
-        except OSError as error:
-            if error.errno not in _TO_BE_WALKED:
-                raise
-            return self._walk(path, follows=follows)
-        try:
-            return os.fstat(descriptor).st_mode if self._may_ask(descriptor) else 0
-        finally:
-            os.close(descriptor)
+        cached = openat2.CACHED if self.is_careful else 0
+        for resolve in _BESIDE_PROC:
+            try:
+                descriptor = openat2.look_at(path, resolve | cached, follows=follows)
+            except OSError as error:
+                if error.errno not in _TO_BE_WALKED:
+                    raise
+                continue
+            try:
+                return os.fstat(descriptor).st_mode if self._may_ask(descriptor) else 0
+            finally:
+                os.close(descriptor)
+        return self._walk(path, follows=follows)
 
     def _walk(self, path: bytes, *, follows: bool) -> int:
         """As `_mode`, name by name and link by link."""

@@ -15,7 +15,8 @@ Some facts that give it its shape:
   one, a quarter of the calls in a build by make -j2 wait until another's is answered, while their processor idles, and
   the scheduler gathers on one processor whoever is answered from there. Each of the two stays on its own processor, and
   by SCHED_BATCH preempts nobody: from Linux 6.11 on the kernel wakes all who wait for a call, and who is woken where
-  somebody computes is to wait there for his turn, or his call.
+  somebody computes is to wait there for his turn, or his call. Whom they answer they do not wake synchronously: that
+  would bring to the one processor who has been answered from there, and leave idle the other, where he was.
 - The kernel writes each request into memory that rprun shares; rprun answers it, should the supervisor be killed.
 """
 
