@@ -10,7 +10,7 @@ import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,10 @@ if sys.platform != "linux":
 
 from ebpf_calls import BAD, Told, attached, call, events, free_port, in_tree, local, peer, told, unix, v4
 
-from rprun.backends.ebpf import loops, plans
+from rprun.backends.ebpf import call_frame, call_plan, loops, plans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_tcp() -> None:
@@ -88,6 +91,14 @@ def test_inet6() -> None:
     assert found[3] == peer("accept", "::ffff:127.0.0.1", found[3][1]["port"], **of_six)
     assert found[3][1]["port"] != port
     assert found[4] == peer("connect", f"fe80::1%{index}", 7, found[4][1]["result"], family="inet6", protocol="udp")
+
+
+@pytest.mark.parametrize("address", [test_tcp, test_inet6])
+def test_structures_of_another_kernel(address: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is near each other here, and copied at once, may be far apart; and so may be the registers."""
+    monkeypatch.setattr(call_frame, "_PARTS_MOST", 0)
+    monkeypatch.setattr(call_plan, "_LITTLE", 0)
+    address()
 
 
 def test_udp_and_others() -> None:

@@ -7,9 +7,20 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import plans
-from rprun.backends.ebpf.call_frame import FD, LENGTH, MESSAGE, PLAN, SK, load_argument, load_end
+from rprun.backends.ebpf.call_frame import (
+    FD,
+    INODE,
+    LENGTH,
+    MESSAGE,
+    PLAN,
+    SK,
+    TEXT,
+    copy_parts,
+    load_argument,
+    load_end,
+)
 from rprun.backends.ebpf.common import append_none, copy_kernel, need_room, new_label, read_kernel, read_user
-from rprun.backends.ebpf.descriptors import identify, keep
+from rprun.backends.ebpf.descriptors import identify_by_number, keep
 from rprun.backends.ebpf.kernel import UNKNOWN
 from rprun.backends.ebpf.layout import Lost
 from rprun.backends.ebpf.loops import begin_loop
@@ -96,14 +107,18 @@ def read_socket(code: Assembler, kernel: Kernel) -> None:
     code.store_immediate(R10, SK, 0)
     load_file(code, kernel, R1, done)
     code.store(R10, LENGTH, R0)
-    read_kernel(code, R1, R0, kernel.file_f_inode)
-    read_kernel(code, R1, R1, kernel.inode_i_mode, 2)
+    inode, socket = copy_parts(code, LENGTH, (kernel.file_f_inode, 8), (kernel.file_private_data, 8))
+    for place, at in ((INODE, inode), (TEXT, socket)):
+        code.load(R1, R10, at)
+        code.store(R10, place, R1)
+    mode, number = copy_parts(code, INODE, (kernel.inode_i_mode, 2), (kernel.inode_i_ino, 8))
+    code.load(R1, R10, mode, size=2)
     code.bit_and(R1, TYPE_OF_FILE)
     code.jump_if_not_equal(R1, IS_SOCKET, done)
-    code.load(R0, R10, LENGTH)
-    identify(code, kernel)
+    code.load(R0, R10, number)
     code.load(R1, R10, LENGTH)
-    read_kernel(code, R1, R1, kernel.file_private_data)
+    identify_by_number(code)
+    code.load(R1, R10, TEXT)
     read_kernel(code, R1, R1, kernel.socket_sk)
     code.jump_if_equal(R1, 0, done)
     code.store(R10, SK, R1)

@@ -8,7 +8,7 @@ assert sys.platform == "linux"
 
 from rprun.backends.ebpf import plans
 from rprun.backends.ebpf.call_frame import ARCH, ARGUMENTS, NUMBER, PLAN, REGISTERS, REGISTERS_MOST
-from rprun.backends.ebpf.common import read_kernel, skip_unless_in_tree, task
+from rprun.backends.ebpf.common import copy_kernel, read_kernel, skip_unless_in_tree, task
 from rprun.backends.ebpf.plans import What
 from rprun.linux import syscalls
 from rprun.linux.bpf_assembler import R0, R1, R2, R3, R6, R7, R9, R10, Assembler, Helper
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rprun.backends.ebpf.kernel import Kernel
     from rprun.backends.ebpf.maps import Maps
 
+# Bytes that are copied as fast as four.
+_LITTLE = 128
 # ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
 _RESTARTS = (-512, -513, -514, -516)
 
@@ -28,8 +30,16 @@ def find_plan(code: Assembler, maps: Maps, kernel: Kernel, table: int) -> None:
     Where among the plans it is comes to the stack at `PLAN`.
     """
     registers = kernel.registers
-    code.load(R1, R6, 0)
-    read_kernel(code, R9, R1, registers.number, 4)
+    part = (*registers.arguments, *registers.compat_arguments)
+    first, size = min(part), max(part) + 8 - min(part)
+    whole = max(size, registers.number + 8 - first)
+    at_once = first <= registers.number and whole <= _LITTLE
+    if at_once:
+        _copy_registers(code, first, whole)
+        code.load(R9, R10, REGISTERS + registers.number - first, size=4)
+    else:
+        code.load(R1, R6, 0)
+        read_kernel(code, R9, R1, registers.number, 4)
     # In 64 bits, as x32's bit is no immediate with a sign; the upper half is 0.
     code.store(R10, NUMBER, R9)
     code.bit_and(R9, ~syscalls.X32_BIT)
@@ -43,15 +53,8 @@ def find_plan(code: Assembler, maps: Maps, kernel: Kernel, table: int) -> None:
     for restart in _RESTARTS:
         code.jump_if_equal(R1, restart, "out")
 
-    part = (*registers.arguments, *registers.compat_arguments)
-    first, size = min(part), max(part) + 8 - min(part)
-    assert size <= REGISTERS_MOST
-    code.load(R3, R6, 0)
-    code.add(R3, first)
-    code.move(R1, R10)
-    code.add(R1, REGISTERS)
-    code.move(R2, size)
-    code.call(Helper.probe_read_kernel)
+    if not at_once:
+        _copy_registers(code, first, size)
     if registers.compat is not None:
         task(code)
         read_kernel(code, R1, R0, kernel.task_compat, 4)
@@ -74,6 +77,13 @@ def find_plan(code: Assembler, maps: Maps, kernel: Kernel, table: int) -> None:
     _take_socketcall(code, table)
     code.label("true call")
     code.store(R10, PLAN, R7)
+
+
+def _copy_registers(code: Assembler, first: int, size: int) -> None:
+    """Copy a part of struct pt_regs to the stack."""
+    assert size <= REGISTERS_MOST
+    code.load(R1, R6, 0)
+    copy_kernel(code, REGISTERS, size, R1, first)
 
 
 def _take(code: Assembler, arch: int, registers: tuple[int, ...], size: int) -> None:

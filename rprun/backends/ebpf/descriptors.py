@@ -58,8 +58,13 @@ def identify(code: Assembler, kernel: Kernel) -> None:
 def identify_by_inode(code: Assembler, kernel: Kernel) -> None:
     """Do so where the struct file is at `FILE` already, and R1 is its inode."""
     read_kernel(code, R0, R1, kernel.inode_i_ino)
-    code.shift_left(R0, 32)
     code.load(R1, R10, FILE)
+    identify_by_number(code)
+
+
+def identify_by_number(code: Assembler) -> None:
+    """Do so where R1 is the struct file, and R0 the number of its inode."""
+    code.shift_left(R0, 32)
     code.add(R0, R1)
     code.store(R10, FILE, R0)
 

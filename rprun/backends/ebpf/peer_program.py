@@ -10,10 +10,11 @@ from rprun.backends.ebpf import plans
 from rprun.backends.ebpf.call_parts import Part, continue_with, take_over
 from rprun.backends.ebpf.call_peers import append_addresses
 from rprun.backends.ebpf.common import append_none, emit, end
+from rprun.backends.ebpf.flows import Flow
 from rprun.backends.ebpf.layout import Lost
 from rprun.backends.ebpf.socket_address import UNIX
 from rprun.backends.ebpf.walk import AT_FDCWD, append_path
-from rprun.linux.bpf_assembler import R1, R2, R8, Assembler
+from rprun.linux.bpf_assembler import R1, R2, R8, R9, Assembler
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def assemble(maps: Maps, kernel: Kernel, table: int, programs: int) -> bytes:
     code.label("captured")
     emit(code, maps, Lost.NETWORK)
     code.label("count")
+    code.load(R1, R9, plans.FLOW_AT, size=1)
+    code.jump_if_equal(R1, Flow.NONE, "out")
     continue_with(code, programs, Part.COUNTS)
     code.label("out")
     end(code)

@@ -7,7 +7,7 @@ import sys
 assert sys.platform == "linux"
 
 from rprun.backends.ebpf import plans
-from rprun.backends.ebpf.call_frame import LENGTH, SK, load_end
+from rprun.backends.ebpf.call_frame import LENGTH, SK, copy_parts, load_end
 from rprun.backends.ebpf.common import append_none, need_room, new_label, read_kernel
 from rprun.backends.ebpf.kernel import UNKNOWN
 from rprun.linux.bpf_assembler import R1, R2, R3, R7, R8, R10, Assembler, Helper
@@ -54,10 +54,9 @@ def append_socket_address(code: Assembler, kernel: Kernel, *, peer: bool) -> Non
 
 def _append_inet(code: Assembler, kernel: Kernel, *, peer: bool) -> None:
     """Append a struct sockaddr_in."""
-    _store_port(code, kernel, INET, 16, peer=peer)
-    code.load(R1, R10, SK)
-    read_kernel(code, R2, R1, kernel.sock_skc_daddr if peer else kernel.sock_skc_rcv_saddr, 4)
-    load_end(code, R1)
+    address = kernel.sock_skc_daddr if peer else kernel.sock_skc_rcv_saddr
+    host = _store_port(code, kernel, INET, 16, (address, 4), peer=peer)
+    code.load(R2, R10, host, size=4)
     code.store(R1, 8, R2, size=4)
     code.store_immediate(R1, 12, 0)
     code.add(R7, 4 + 16)
@@ -66,15 +65,12 @@ def _append_inet(code: Assembler, kernel: Kernel, *, peer: bool) -> None:
 def _append_inet6(code: Assembler, kernel: Kernel, *, peer: bool) -> None:
     """Append a struct sockaddr_in6."""
     done = new_label("scoped")
-    _store_port(code, kernel, INET6, 28, peer=peer)
-    load_end(code, R1)
+    address = kernel.sock_skc_v6_daddr if peer else kernel.sock_skc_v6_rcv_saddr
+    host = _store_port(code, kernel, INET6, 28, (address, 16), peer=peer)
     code.store_immediate(R1, 8, 0, size=4)
-    code.add(R1, 12)
-    code.load(R3, R10, SK)
-    code.add(R3, kernel.sock_skc_v6_daddr if peer else kernel.sock_skc_v6_rcv_saddr)
-    code.move(R2, 16)
-    code.call(Helper.probe_read_kernel)
-    load_end(code, R1)
+    for at in (0, 8):
+        code.load(R2, R10, host + at)
+        code.store(R1, 12 + at, R2)
     code.add(R7, 4 + 28)
     code.store_immediate(R1, 28, 0, size=4)
     # Only an address of a link has a scope (ipv6_iface_scope_id): fe80::/10.
@@ -117,14 +113,29 @@ def _append_unix(code: Assembler, kernel: Kernel, none: str, *, peer: bool) -> N
     code.label(done)
 
 
-def _store_port(code: Assembler, kernel: Kernel, family: int, size: int, *, peer: bool) -> None:
-    """Store the length of a blob with a struct sockaddr_in or sockaddr_in6, and of this family and port."""
+def _store_port(code: Assembler, kernel: Kernel, family: int, size: int, host: tuple[int, int], *, peer: bool) -> int:
+    """Store the length of a blob with a struct sockaddr_in or sockaddr_in6, and of this family and port.
+
+    R1 is the address of the blob then.
+
+    Args:
+        code: the program.
+        kernel: offsets.
+        family: AF_INET or AF_INET6.
+        size: of the structure.
+        host: offset and size of the member of the socket that is the host's address.
+        peer: whether the port is the peer's.
+
+    Returns:
+        Where on the stack the host's address is.
+    """
+    port = (kernel.sock_skc_dport if peer else kernel.sock_skc_num, 2)
+    port_at, host_at = copy_parts(code, SK, port, host)
     load_end(code, R1)
     code.store_immediate(R1, 0, size, size=4)
     code.store_immediate(R1, 4, family, size=2)
-    code.load(R1, R10, SK)
-    read_kernel(code, R2, R1, kernel.sock_skc_dport if peer else kernel.sock_skc_num, 2)
+    code.load(R2, R10, port_at, size=2)
     if not peer:
         code.to_big_endian(R2, 16)
-    load_end(code, R1)
     code.store(R1, 6, R2, size=2)
+    return host_at
