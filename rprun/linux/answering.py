@@ -2,8 +2,8 @@
 
 Most of what is trapped are calls with one plain path, of processes that are known. In a build they take an interpreter
 some 20 us each, most of which is its code and data coming back into the caches, and driving the command's out of them.
-The code here leaves little more than the system calls. It is an object without dependencies, made for x86_64; where it
-cannot be loaded (another machine, a file system mounted noexec), its caller does without.
+The code here leaves little more than the system calls. Where it cannot be loaded (see `machine_code`), its caller does
+without.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ assert sys.platform == "linux"
 import ctypes
 import os
 import struct
-from errno import ENOEXEC
 
-from rprun.linux import seccomp, syscalls
+from rprun.linux import machine_code, seccomp, syscalls
 from rprun.linux.libc import handle
 
 TYPE_CHECKING = False
@@ -30,7 +29,7 @@ _processor = handle.sched_getcpu
 _processor.argtypes = ()
 _processor.restype = ctypes.c_int
 
-OBJECT = os.path.join(os.path.dirname(__file__), f"answering_{os.uname().machine}.so")
+OBJECT = machine_code.path_of("answering")
 """Where the machine code for this machine is, if there is any."""
 
 # What `answer` returns: there is a notification that its caller is to answer; RECV has failed; no process is left;
@@ -123,14 +122,10 @@ class Answering:
         Raises:
             OSError: there is none for this machine, or it cannot be loaded here.
         """
-        abi = syscalls.native()
-        if abi != syscalls.X86_64:
-            raise OSError(ENOEXEC, os.strerror(ENOEXEC), OBJECT)
         # long answer(struct context *); long is_to_go_elsewhere(struct context *);
         # word reserve(struct context *, word length);
-        machine_code = ctypes.CDLL(OBJECT)
-        answer, is_to_go_elsewhere = machine_code.answer, machine_code.is_to_go_elsewhere
-        reserve = machine_code.reserve
+        code = machine_code.load(OBJECT, waits=True)
+        answer, is_to_go_elsewhere, reserve = code.answer, code.is_to_go_elsewhere, code.reserve
         answer.argtypes = is_to_go_elsewhere.argtypes = (ctypes.c_void_p,)
         reserve.argtypes = (ctypes.c_void_p, ctypes.c_ulong)
         answer.restype = is_to_go_elsewhere.restype = reserve.restype = ctypes.c_long
@@ -156,7 +151,7 @@ class Answering:
             "data_size": len(memory) - data,
             "clock": ctypes.cast(handle.clock_gettime, ctypes.c_void_p).value or 0,
             "processor": ctypes.cast(_processor, ctypes.c_void_p).value or 0,
-            "arch": syscalls.AUDIT_ARCH[abi],
+            "arch": syscalls.AUDIT_ARCH[syscalls.X86_64],
             "plans": ctypes.addressof(common.plans),
             "known": ctypes.addressof(common.table),
             "whereabouts": ctypes.addressof(common.whereabouts),

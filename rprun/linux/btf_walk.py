@@ -1,7 +1,6 @@
 """The walk over a kernel's types by machine code: `btf.c`.
 
-It is an object without dependencies, made for x86_64, as that of `rprun.linux.usual`; where it cannot be loaded, its
-caller walks by itself.
+Where it cannot be loaded (see `machine_code`), its caller walks by itself.
 """
 
 from __future__ import annotations
@@ -12,17 +11,15 @@ assert sys.platform == "linux"
 
 import ctypes
 import mmap
-import os
-from errno import ENOEXEC
 
-from rprun.linux import syscalls
+from rprun.linux import machine_code
 from rprun.linux.libc import address_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OBJECT = os.path.join(os.path.dirname(__file__), f"btf_{os.uname().machine}.so")
+OBJECT = machine_code.path_of("btf")
 """Where the machine code for this machine is, if there is any."""
 
 _SHORTEST = 3  # Words of a type.
@@ -43,10 +40,8 @@ def walk(words: memoryview, names: Sequence[int]) -> tuple[memoryview, list[int]
         OSError: there is no machine code for this machine, or it cannot be loaded here.
         ValueError: there is a type of a kind that is not known.
     """
-    if syscalls.native() != syscalls.X86_64:
-        raise OSError(ENOEXEC, os.strerror(ENOEXEC), OBJECT)
     # Nothing in it waits, so nobody need be let in meanwhile.
-    function = ctypes.PyDLL(OBJECT).walk
+    function = machine_code.load(OBJECT, waits=False).walk
     # long walk(const unsigned *, word, unsigned *, word, const unsigned *, unsigned *, word);
     function.argtypes = (
         *(ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t),

@@ -1,7 +1,6 @@
 """A child that is there to be seen, by machine code: `seen.c`.
 
-It is an object without dependencies, made for x86_64, as that of `rprun.linux.usual`; where it cannot be loaded, its
-caller forks.
+Where it cannot be loaded (see `machine_code`), its caller forks.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import ctypes
 import os
 from _signal import SIG_BLOCK, SIG_SETMASK, pthread_sigmask, valid_signals
 
-from rprun.linux import syscalls
+from rprun.linux import machine_code
 
-OBJECT = os.path.join(os.path.dirname(__file__), f"seen_{os.uname().machine}.so")
+OBJECT = machine_code.path_of("seen")
 """Where the machine code for this machine is, if there is any."""
 
 
@@ -32,10 +31,8 @@ def start(secret: int) -> int | None:
     Raises:
         OSError: no more processes or memory.
     """
-    if syscalls.native() != syscalls.X86_64:
-        return None
     try:
-        have_seen = ctypes.CDLL(OBJECT).have_seen
+        have_seen = machine_code.load(OBJECT, waits=True).have_seen
     except OSError:
         return None
     # long have_seen(word secret);

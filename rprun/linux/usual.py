@@ -1,7 +1,6 @@
 """Taking the usual records of opens and closes from the ring, and writing their lines, by machine code: `usual.c`.
 
-It is an object without dependencies, made for x86_64, as that of `rprun.linux.answering`; where it cannot be loaded,
-its caller does without.
+Where it cannot be loaded (see `machine_code`), its caller does without.
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ assert sys.platform == "linux"
 
 import ctypes
 import mmap
-import os
 import struct
-from errno import ENOEXEC
 
-from rprun.linux import syscalls
+from rprun.linux import machine_code, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +24,7 @@ if TYPE_CHECKING:
         def addresses(self) -> tuple[int, int, int, int]: ...
 
 
-OBJECT = os.path.join(os.path.dirname(__file__), f"usual_{os.uname().machine}.so")
+OBJECT = machine_code.path_of("usual")
 """Where the machine code for this machine is, if there is any."""
 
 MOST_ENTRIES = 512
@@ -90,10 +87,8 @@ class Usual:
         Raises:
             OSError: there is none for this machine, or it cannot be loaded here.
         """
-        if syscalls.native() != syscalls.X86_64:
-            raise OSError(ENOEXEC, os.strerror(ENOEXEC), OBJECT)
         # Nothing in it waits, so nobody need be let in meanwhile.
-        code = ctypes.PyDLL(OBJECT)
+        code = machine_code.load(OBJECT, waits=False)
         # long take(struct context *);
         self._take = code.take if registers is None else code.take_answered
         self._take.argtypes = (ctypes.c_void_p,)
