@@ -20,8 +20,8 @@ import sys
 
 assert sys.platform == "linux"
 
-import socket
 import struct
+from _socket import AF_NETLINK, SO_RCVBUF, SOCK_DGRAM, SOCK_NONBLOCK, SOL_SOCKET, socket
 from errno import ENOBUFS
 
 TYPE_CHECKING = False
@@ -116,12 +116,12 @@ class Connector:
                 ECONNREFUSED: in a network namespace of its own; others: no descriptor left.
         """
         self._kinds = kinds
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, NETLINK_CONNECTOR)
+        self._socket = socket(AF_NETLINK, SOCK_DGRAM | SOCK_NONBLOCK, NETLINK_CONNECTOR)
         try:
             try:
-                self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
+                self._socket.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, _ROOM)
             except PermissionError:
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
+                self._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, _ROOM)
             self._socket.bind((0, _CN_IDX_PROC))
             self._ask(_LISTEN)
         except OSError:

@@ -11,10 +11,10 @@ import sys
 
 assert sys.platform == "linux"
 
-import array
 import ctypes
 import os
-import socket
+import struct
+from _socket import SCM_RIGHTS, SOL_SOCKET
 from errno import EINVAL
 
 from rprun.linux import libc, seccomp, syscalls
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 OK = "ok"
 FAILED = "failed"
+# struct cmsghdr { size_t cmsg_len; int cmsg_level; int cmsg_type; }; (cmsg(3)) and a descriptor
+_RIGHTS = struct.Struct("@N3i")
 
 
 class _IoVector(ctypes.Structure):
@@ -66,19 +68,16 @@ def install_and_send(
         program = seccomp.build_filter(traps, nonzero=nonzero, exempt=(number, channel, ctypes.addressof(header)))
         listener, installed = seccomp.install_best(program)
     except OSError as error:
-        with socket.socket(fileno=channel) as failed:
-            failed.send(f"{FAILED} {error.errno or EINVAL}".encode())
+        try:
+            os.write(channel, f"{FAILED} {error.errno or EINVAL}".encode())
+        finally:
+            os.close(channel)
         return
     word = f"{OK} {int(installed.no_new_privs)} {int(installed.wait_killable)}".encode()
     text = ctypes.create_string_buffer(word, len(word))
     vector = _IoVector(ctypes.addressof(text), len(word))
-    # CMSG_LEN and CMSG_SPACE of one descriptor (cmsg(3)): a header of size_t and two ints, padded to 8.
-    control = (ctypes.c_ulong * 3)(16 + array.array("i").itemsize, 0, 0)
-    ctypes.memmove(
-        ctypes.addressof(control) + 8,
-        array.array("i", [socket.SOL_SOCKET, socket.SCM_RIGHTS, listener]).tobytes(),
-        12,
-    )
+    # CMSG_LEN of one descriptor, and CMSG_SPACE (cmsg(3)): a header of size_t and two ints, all padded to 8.
+    control = ctypes.create_string_buffer(_RIGHTS.pack(_RIGHTS.size, SOL_SOCKET, SCM_RIGHTS, listener), 24)
     header.vectors = ctypes.pointer(vector)
     header.vector_count = 1
     header.control = ctypes.addressof(control)

@@ -16,12 +16,12 @@ assert sys.platform == "linux"
 
 import os
 import select
-import socket
 import threading
-from array import array
 from collections import deque
 from errno import EAGAIN, ETOOMANYREFS
 from time import sleep
+
+from rprun.linux import seqpacket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Outbox:
         is_busy: a thread sends what is kept.
     """
 
-    def __init__(self, ring: Ring, control: socket.socket) -> None:
+    def __init__(self, ring: Ring, control: seqpacket.Socket) -> None:
         """Owe rprun nothing.
 
         Args:
@@ -119,5 +119,4 @@ class Outbox:
         return False
 
     def _send(self, message: bytes, descriptor: int) -> None:
-        # Not by send_fds, which takes more time for the same.
-        self._control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", (descriptor,)))])
+        seqpacket.send(self._control, message, descriptor)

@@ -8,13 +8,13 @@ assert sys.platform == "linux"
 
 import errno
 import os
-import socket
+from contextlib import closing
 from select import POLLIN, poll
 
 from rprun.backends.interface import REMEDY
 from rprun.backends.seccomp import calls
 from rprun.interpreter import start_child
-from rprun.linux import memory, pidfd, seccomp, syscalls
+from rprun.linux import memory, pidfd, seccomp, seqpacket, syscalls
 from rprun.linux.listener import FAILED, install_and_send
 from rprun.observe.categories import CapabilitySupport, EventCategory
 
@@ -58,15 +58,15 @@ def try_out() -> Answer:
         OSError: no more processes or descriptors.
     """
     answer = Answer()
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = seqpacket.pair()
 
     def body() -> None:
         # It would keep the listener alive, and this child waiting for ever, if the parent were killed.
         ours.close()
         _be_observed(theirs.fileno())
 
-    with ours:
-        with theirs:
+    with closing(ours):
+        with closing(theirs):
             pid = start_child(body, __name__, (str(theirs.fileno()),), (theirs.fileno(),))
         try:
             descriptor = pidfd.open_process(pid)
@@ -105,13 +105,12 @@ def _be_observed(channel: int) -> NoReturn:
         os._exit(status)
 
 
-def _supervise(channel: socket.socket, pid: int, answer: Answer) -> None:
-    word, descriptors, _, _ = socket.recv_fds(channel, 256, 1)
-    if not descriptors:
+def _supervise(channel: seqpacket.Socket, pid: int, answer: Answer) -> None:
+    word, listener = seqpacket.receive(channel)
+    if listener < 0:
         if word.startswith(FAILED.encode()):
             answer.refused = int(word.split()[1])
         return
-    listener = descriptors[0]
     try:
         _, no_new_privs, wait_killable = word.split()
         answer.no_new_privs, answer.wait_killable = no_new_privs == b"1", wait_killable == b"1"

@@ -22,10 +22,10 @@ from rprun.linux import pidfd, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
     from rprun.backends.seccomp.ring import Ring
+    from rprun.linux.seqpacket import Socket
 
 # A message to rprun that carries the pidfd of a process: its number, and the time of its record, which tell it from
 # another one that gets the same number.
@@ -48,7 +48,7 @@ class Processes:
         unwatched: the processes that were told of without a pidfd, and the time of the record.
     """
 
-    def __init__(self, ring: Ring, control: socket.socket, forget: Callable[[int], None]) -> None:
+    def __init__(self, ring: Ring, control: Socket, forget: Callable[[int], None]) -> None:
         """Know nobody yet.
 
         Args:

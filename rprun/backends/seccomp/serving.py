@@ -8,11 +8,11 @@ assert sys.platform == "linux"
 
 import os
 import resource
-import socket
-import struct
 from _signal import SIG_BLOCK, pthread_sigmask, valid_signals
+from contextlib import closing
 
 from rprun.backends.seccomp.supervisor import Supervisor
+from rprun.linux import seqpacket
 from rprun.linux.descriptors import close_range
 
 TYPE_CHECKING = False
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from rprun.backends.seccomp.ring import Ring
 
-# What goes along with a message of SCM_RIGHTS.
-_DESCRIPTOR = struct.Struct("=i")
 # A message to rprun: there is nothing to supervise.
 NOBODY = b"nobody"
 
@@ -99,18 +97,12 @@ def detach(kept: tuple[int, ...]) -> None:
 
 def _pass_on_listener(channel: int, control: int) -> int:
     """Receive the listener and send it, and the word that came with it, on to rprun; -1 when there is none."""
-    with socket.socket(fileno=channel) as source, socket.socket(fileno=os.dup(control)) as to_rprun:
+    source, to_rprun = seqpacket.Socket(fileno=channel), seqpacket.Socket(fileno=os.dup(control))
+    with closing(source), closing(to_rprun):
         # Only looked at, not taken: should this process be killed here, the next one finds it where it was.
-        # By recvmsg, as recv_fds pays no attention to its flags.
-        word, control_messages, _, _ = source.recvmsg(256, socket.CMSG_LEN(_DESCRIPTOR.size), socket.MSG_PEEK)
-        descriptors = [
-            _DESCRIPTOR.unpack(data)[0]
-            for level, kind, data in control_messages
-            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS) and len(data) == _DESCRIPTOR.size
-        ]
+        word, listener = seqpacket.receive(source, leaves=True)
         if not word:
             # The command was never started.
-            to_rprun.send(NOBODY)
-            return -1
-        socket.send_fds(to_rprun, [word], descriptors)
-    return descriptors[0] if descriptors else -1
+            word = NOBODY
+        seqpacket.send(to_rprun, word, listener)
+    return listener

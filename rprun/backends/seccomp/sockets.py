@@ -19,8 +19,9 @@ import sys
 assert sys.platform == "linux"
 
 import os
-import socket
 import struct
+from _socket import AF_INET, AF_INET6, AF_UNIX, inet_aton, inet_pton, socket
+from contextlib import closing
 from errno import EBADF, EINVAL
 
 from rprun.backends.seccomp import calls
@@ -132,12 +133,12 @@ def _examine(tid: int, tgid: int, number: int) -> tuple[int, int, int, bytes | N
     except OSError:
         return 0, 0, 0, None
     try:
-        duplicate = socket.socket(fileno=descriptor)
+        duplicate = socket(fileno=descriptor)
     except OSError:  # No socket at all.
         os.close(descriptor)
         return 0, 0, 0, None
-    with duplicate:
-        domain, kind = int(duplicate.family), int(duplicate.type)
+    with closing(duplicate):
+        domain, kind = duplicate.family, duplicate.type
         protocol = duplicate.proto
         try:
             own = _pack(domain, duplicate.getsockname())
@@ -176,14 +177,14 @@ def _duplicate(tid: int, tgid: int, number: int) -> int:
 
 def _pack(domain: int, name: object) -> bytes | None:
     """Return Python's form of an address as the struct sockaddr that it came from; None for other families."""
-    if domain == socket.AF_UNIX and isinstance(name, (str, bytes)):
+    if domain == AF_UNIX and isinstance(name, (str, bytes)):
         return _FAMILY.pack(domain) + os.fsencode(name)
     if not isinstance(name, tuple):
         return None
-    if domain == socket.AF_INET:
-        return _FAMILY.pack(domain) + struct.pack("!H", name[1]) + socket.inet_aton(name[0]) + bytes(8)
-    if domain == socket.AF_INET6:
-        host = socket.inet_pton(domain, name[0].partition("%")[0])
+    if domain == AF_INET:
+        return _FAMILY.pack(domain) + struct.pack("!H", name[1]) + inet_aton(name[0]) + bytes(8)
+    if domain == AF_INET6:
+        host = inet_pton(domain, name[0].partition("%")[0])
         return _FAMILY.pack(domain) + struct.pack("!HI", *name[1:3]) + host + struct.pack("=I", name[3])
     return None
 
@@ -193,6 +194,6 @@ def _is_relative(address: bytes | None) -> bool:
     return (
         address is not None
         and len(address) > _FAMILY.size
-        and _FAMILY.unpack_from(address)[0] == socket.AF_UNIX
+        and _FAMILY.unpack_from(address)[0] == AF_UNIX
         and address[_FAMILY.size] not in b"/\0"
     )

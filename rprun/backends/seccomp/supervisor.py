@@ -28,7 +28,6 @@ assert sys.platform == "linux"
 
 import os
 import select
-import socket
 import threading
 from fcntl import ioctl
 from time import sleep, time_ns
@@ -39,7 +38,7 @@ from rprun.backends.seccomp.lane import Lane, plans
 from rprun.backends.seccomp.processes import Processes
 from rprun.backends.seccomp.record import pack
 from rprun.backends.seccomp.ring import DATA_OFFSET, REQUEST_OFFSET, REQUEST_SIZE
-from rprun.linux import answering, pidfd, seccomp
+from rprun.linux import answering, pidfd, seccomp, seqpacket
 from rprun.observe.kinds import ObserverEventKind
 
 TYPE_CHECKING = False
@@ -67,7 +66,7 @@ class Supervisor:
     def __init__(self, ring: Ring, listener: int, control: int, *, by_machine_code: bool = True) -> None:
         self._ring = ring
         self._listener = listener
-        to_rprun = socket.socket(fileno=control)
+        to_rprun = seqpacket.Socket(fileno=control)
         to_rprun.setblocking(False)  # noqa: FBT003 - the call takes it so
         self.processes = Processes(ring, to_rprun, self._forget)
         # From Linux 6.11 on RECV ends with the last process; PIDFD_GET_INFO has been there from 6.13 on.

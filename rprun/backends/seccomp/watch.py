@@ -22,7 +22,6 @@ assert sys.platform == "linux"
 
 import os
 import select
-import socket
 from time import monotonic, sleep, time_ns
 
 from rprun.backends.seccomp import probing, spawn
@@ -30,7 +29,7 @@ from rprun.backends.seccomp.lives import Lives
 from rprun.backends.seccomp.processes import PROCESS
 from rprun.backends.seccomp.records import Records
 from rprun.backends.seccomp.ring import Ring
-from rprun.linux import procfs, seccomp
+from rprun.linux import procfs, seccomp, seqpacket
 from rprun.linux.listener import FAILED
 from rprun.linux.timer import Timer
 from rprun.observe.categories import EventCategory
@@ -84,7 +83,7 @@ class Watch:
         self._cut_short = 0  # calls that a supervisor had in hand when it was killed
         self._refused = 0  # errno with which the kernel refused the filter
         self._supervisor = 0
-        self._control: socket.socket | None = None
+        self._control: seqpacket.Socket | None = None
         self._takes_all = False  # the supervisor is gone, whatever it may have sent before, or the run is over
         self._has_messages = False  # which have not been read for want of descriptors, or of time
         # Those who have ended, which is not told yet, and the calls in hand when that was heard of.
@@ -124,7 +123,7 @@ class Watch:
         self._epoll.register(self._timer.fd, select.EPOLLIN)
         # The supervisor's end stays open here until the listener has arrived: it waits there for whoever is the
         # supervisor by then.
-        self._source, self.channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._source, self.channel = seqpacket.pair()
         self._opened += (self._source.close, self.channel.close)
         self._start_supervisor()
 
@@ -136,11 +135,13 @@ class Watch:
         source, known = self._source.fileno(), None
         if self._listener >= 0:
             source, known = self._listener, (self._lives.known(), self._lives.given_up())
-        theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs, ours = seqpacket.pair()
         ours.setblocking(False)  # noqa: FBT003 - the call takes it so
         try:
-            with theirs:
+            try:
                 self._supervisor = spawn.start(self._ring, source, theirs.fileno(), known)
+            finally:
+                theirs.close()
             # Edge-triggered: see `_has_messages`.
             self._others.register(ours, select.EPOLLIN | select.EPOLLET)
         except OSError:
@@ -260,17 +261,17 @@ class Watch:
                 return
             most -= 1
             try:
-                word, descriptors, _, _ = socket.recv_fds(self._control, 256, 1)
+                word, descriptor = seqpacket.receive(self._control)
             except BlockingIOError:
                 return
             except OSError:
-                word, descriptors = b"", []
+                word, descriptor = b"", -1
             if not word:
                 self._on_supervisor_gone(self._control)
-            elif len(word) == PROCESS.size and descriptors:
-                self._lives.add_pidfd(descriptors[0], PROCESS.unpack(word))
-            elif descriptors:
-                self._listener = descriptors[0]
+            elif len(word) == PROCESS.size and descriptor >= 0:
+                self._lives.add_pidfd(descriptor, PROCESS.unpack(word))
+            elif descriptor >= 0:
+                self._listener = descriptor
                 # The filter needed no_new_privs.
                 self._records.takes_privilege = word.split()[1] == b"1"
             elif len(word) == PROCESS.size:
@@ -291,7 +292,7 @@ class Watch:
         """Emit a record that is about the whole tree."""
         self._emitter.emit_all([(kind, self._command, time_ns(), {"category": category, **fields})])
 
-    def _on_supervisor_gone(self, control: socket.socket) -> None:
+    def _on_supervisor_gone(self, control: seqpacket.Socket) -> None:
         self._others.unregister(control)
         control.close()
         self._control = None
