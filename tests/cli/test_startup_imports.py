@@ -148,6 +148,16 @@ def test_a_whole_run_imports_no_more_than_ptyprocess(transport: str, tmp_path: P
     assert len(own) <= RUNS[transport], sorted(own)
 
 
+def test_an_observed_run_imports_no_more_than_it_needs(tmp_path: Path) -> None:
+    """Unless by snapshots, where psutil imports what it likes."""
+    rows = json.loads(run("capabilities", "--json").stdout)
+    if any(row["backend"] == "psutil-poll" for row in rows):
+        pytest.skip("this host is observed by snapshots")
+    words = ("--observe", "all", "--json", "--events", str(tmp_path / "events"), "--", "true")
+    found = imported_in_a_process(tmp_path, "-m", "rprun", *words)
+    assert not found & {*NEVER - {"enum", "threading", "ctypes"}, "socket", "selectors", "array", "pathlib", "shutil"}
+
+
 def test_psutil_is_imported_for_snapshots_only(tmp_path: Path) -> None:
     """A run that another backend observes does not load psutil; where snapshots are all there is, it has to."""
     rows = json.loads(run("capabilities", "--json").stdout)
