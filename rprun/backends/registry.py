@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from importlib import import_module
 
 from rprun.backends.lifecycle import PortableLifecycle
 from rprun.backends.planned import PLANNED, PlannedBackend
@@ -119,7 +118,8 @@ def expect_run(categories: Iterable[str], forced: Mapping[str, str], platform: s
 
 def _load(name: str) -> Backend:
     module, kind, _ = BUILT[name]
-    backend: Backend = getattr(import_module(module), kind)()
+    # Not by importlib, which would itself have to be imported.
+    backend: Backend = getattr(__import__(module, fromlist=(kind,)), kind)()
     return backend
 
 

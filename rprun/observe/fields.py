@@ -6,8 +6,6 @@ in place of what could not be decoded, and its exact bytes in a second field, `<
 
 from __future__ import annotations
 
-import binascii
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,6 +47,9 @@ def to_text(text: str | bytes) -> tuple[str, str | None]:
 
 
 def _base64(data: bytes) -> str:
+    # Seldom needed.
+    import binascii
+
     return binascii.b2a_base64(data, newline=False).decode()
 
 
