@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _OPENS = {False: 100_000, True: 10_000}
 _FILES = {False: 160, True: 40}
 _UNWATCHED = 300_000
-_ROUNDS = {False: 5, True: 3}
+_ROUNDS = {False: 9, True: 3}
 
 _WRITE_PROJECT = Path(__file__).resolve().parents[1] / "tests/foreign/workloads/c_build.py"
 _STRACE = "strace -f --seccomp-bpf"
