@@ -1,4 +1,4 @@
-/* A child that makes one call of each category, to be seen by what is being tried out; without an interpreter.
+/* Children that do what is to be seen by what is being tried out; without an interpreter.
  *
  * A fork of an interpreter copies its page tables, and then, page by page, what either of the two writes to: twice some
  * 2 ms, as the child has a child. This one shares the memory of its parent, which waits for it (CLONE_VM, CLONE_VFORK).
@@ -10,10 +10,11 @@
  */
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
-enum { CLOSE = 3, GETPID = 39, SOCKET = 41, CONNECT = 42, CLONE = 56, WAIT4 = 61, EXIT_GROUP = 231, OPENAT = 257 };
+enum { CLOSE = 3, GETPID = 39, SOCKET = 41, CONNECT = 42, CLONE = 56, WAIT4 = 61, PRCTL = 157, EXIT_GROUP = 231, OPENAT = 257 };
 enum {
     CHILD = 0x100 /* CLONE_VM */ | 0x4000 /* CLONE_VFORK */ | 17 /* SIGCHLD */,
-    AT_FDCWD = -100, CLOEXEC = 0x80000, AF_UNIX = 1, SOCK_STREAM = 1, STATUS = 42,
+    AT_FDCWD = -100, CLOEXEC = 0x80000, AF_UNIX = 1, SOCK_STREAM = 1, PR_SET_NAME = 15,
+    STATUS = 42,
     STACK = 4096,
 };
 
@@ -84,6 +85,21 @@ __attribute__((noreturn)) static void be_seen(word secret)
     call(CLOSE, peer, 0, 0, 0);
     call(WAIT4, start(be_descendant, 0, stack), 0, 0, 0);
     end(0);
+}
+
+__attribute__((noreturn)) static void be_renamed(word unused)
+{
+    (void)unused;
+    call(PRCTL, PR_SET_NAME, (long)"rprun-probe", 0, 0);
+    end(STATUS);
+}
+
+/* Have a child take another name, and end with STATUS. Returns its pid, which the caller reaps, or -errno. */
+__attribute__((visibility("default"))) long have_renamed(void)
+{
+    char stack[2 * STACK];
+
+    return start(be_renamed, 0, stack + STACK);
 }
 
 /* Have a child tell the secret and be seen. Returns its pid, which the caller reaps, or -errno. */

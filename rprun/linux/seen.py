@@ -1,4 +1,4 @@
-"""A child that is there to be seen, by machine code: `seen.c`.
+"""Children that are there to be seen, by machine code: `seen.c`.
 
 Where it cannot be loaded (see `machine_code`), its caller forks.
 """
@@ -31,17 +31,34 @@ def start(secret: int) -> int | None:
     Raises:
         OSError: no more processes or memory.
     """
+    # long have_seen(word secret);
+    return _start("have_seen", secret)
+
+
+def start_renamed() -> int | None:
+    """Have a child take another name, "rprun-probe", and end with status 42.
+
+    Returns:
+        As `start`.
+
+    Raises:
+        OSError: as `start`.
+    """
+    # long have_renamed(void);
+    return _start("have_renamed")
+
+
+def _start(function: str, *arguments: int) -> int | None:
     try:
-        have_seen = machine_code.load(OBJECT, waits=True).have_seen
+        have = getattr(machine_code.load(OBJECT, waits=True), function)
     except OSError:
         return None
-    # long have_seen(word secret);
-    have_seen.argtypes = (ctypes.c_ulong,)
-    have_seen.restype = ctypes.c_long
+    have.argtypes = (ctypes.c_ulong,) * len(arguments)
+    have.restype = ctypes.c_long
     # A handler would run in the child, and in this process's memory.
     before = pthread_sigmask(SIG_BLOCK, valid_signals())
     try:
-        result: int = have_seen(secret)
+        result: int = have(*arguments)
     finally:
         pthread_sigmask(SIG_SETMASK, before)
     if result < 0:

@@ -23,6 +23,7 @@ from rprun.backends.connector import ProcConnector, probing
 from rprun.backends.connector.attempts import Attempts
 from rprun.backends.connector.tree import Tree
 from rprun.backends.registry import for_run
+from rprun.linux import seen
 from rprun.observe.capabilities import CategoryCapability
 from rprun.transport.command import Launch
 from rprun.transport.handle import Monitor
@@ -127,6 +128,15 @@ def assert_whole(events: list[dict[str, Any]], command: int) -> None:
 def test_contract(check: Any) -> None:
     """It keeps to what every backend promises."""
     check(ProcConnector)
+
+
+@HERE
+@pytest.mark.parametrize("machine_code", [True, False])
+def test_it_is_tried_out(machine_code: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a child that is seen to start and to end, whatever starts it."""
+    if not machine_code:
+        monkeypatch.setattr(seen, "OBJECT", "/nowhere")
+    assert not probing.try_out()
 
 
 @HERE

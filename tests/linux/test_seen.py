@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,8 @@ from rprun.linux.syscalls import X86_64, native
 
 
 def test_it_depends_on_nothing() -> None:
-    """It has one function, which calls nothing."""
-    assert_depends_on_nothing("seen", {"have_seen"})
+    """Its functions call nothing."""
+    assert_depends_on_nothing("seen", {"have_seen", "have_renamed"})
 
 
 @pytest.mark.parametrize("beside", [False, True])
@@ -43,9 +44,22 @@ def test_a_child_that_ends(*, beside: bool) -> None:
         thread.join()
 
 
+def test_a_child_with_another_name() -> None:
+    """It ends as it is to, and this process has the name that it had."""
+    if native() != X86_64:
+        pytest.skip("needs x86_64, for which there is machine code")
+    own = Path("/proc/self/comm").read_text()
+    pid = seen.start_renamed()
+    assert pid is not None
+    assert Path(f"/proc/{pid}/comm").read_text() == "rprun-probe\n"
+    assert os.waitpid(pid, 0) == (pid, 42 << 8)
+    assert Path("/proc/self/comm").read_text() == own
+
+
 def test_where_there_is_no_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is started."""
     monkeypatch.setattr(seen, "OBJECT", "/nowhere")
     assert seen.start(token.make()) is None
+    assert seen.start_renamed() is None
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)

@@ -14,6 +14,7 @@ from time import monotonic
 from rprun.backends.interface import REMEDY
 from rprun.backends.seccomp import probing as seccomp_probing
 from rprun.interpreter import start_child
+from rprun.linux import seen
 from rprun.linux.connector import COMM, EXIT, FORK, Connector
 from rprun.observe.categories import CapabilitySupport, EventCategory
 
@@ -47,7 +48,7 @@ def try_out() -> str:
     except OSError as error:
         return _REASONS.get(error.errno or 0, f"the proc connector cannot be opened: {error.strerror}; {REMEDY}")
     try:
-        pid = start_child(_take_another_name, __name__)
+        pid = seen.start_renamed() or start_child(_take_another_name, __name__)
         os.waitpid(pid, 0)
         return "" if _heard(connector, pid) else _SILENT
     except OSError as error:
