@@ -153,6 +153,34 @@ def expect_programs_behind_links(memory: Memory, tmp_path: Path) -> None:
         assert event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x")) is None
 
 
+@pytest.fixture
+def protected_links() -> Iterator[None]:
+    """Links in a directory that everybody may write to are followed for their owners only (proc_sys_fs(5))."""
+    setting = Path("/proc/sys/fs/protected_symlinks")
+    before = setting.read_text(encoding="ascii")
+    if before == "0\n":
+        try:
+            setting.write_text("1", encoding="ascii")
+        except OSError as error:
+            pytest.skip(f"links may be followed anywhere: {error}")
+    yield
+    if before == "0\n":
+        setting.write_text("0", encoding="ascii")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a link to somebody else")
+@pytest.mark.usefixtures("protected_links")
+def test_programs_behind_links_that_only_their_owner_may_follow(memory: Memory, tmp_path: Path) -> None:
+    """They are read, and it is known what is no program."""
+    tmp_path.chmod(0o1777)
+    (tmp_path / "text").touch()
+    for name, target in (("shell", "/bin/sh"), ("here", "text"), ("gone", "nothing"), ("directory", "/bin")):
+        (tmp_path / name).symlink_to(target)
+        os.lchown(tmp_path / name, 65534, 65534)
+        outcome = event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x"))
+        assert (outcome is not None) == (name == "shell")
+
+
 def test_who_takes_over(memory: Memory, tmp_path: Path) -> None:
     """Whatever may have been noticed before, is taken for noticed; what can be known is known all the same."""
     capture = Capture()

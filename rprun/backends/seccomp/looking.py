@@ -21,7 +21,7 @@ assert sys.platform == "linux"
 
 import os
 import stat
-from errno import EAGAIN, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR, EPERM, EXDEV
+from errno import EACCES, EAGAIN, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR, EPERM, EXDEV
 
 from rprun.backends.seccomp.record import ABSENT, EXISTS, WHOLE
 from rprun.linux import openat2
@@ -33,8 +33,9 @@ _NOT_THERE = (ENOENT, ENOTDIR)
 # Each of these alone keeps whoever comes to a path from having come through a link of /proc: nothing but the root
 # directory's own mount is stepped on, or there is no link at all on the way.
 _BESIDE_PROC = (openat2.NO_XDEV | openat2.NO_MAGICLINKS, openat2.NO_SYMLINKS)
-# There is what is not to be stepped on, or what is not known; or there is no such call.
-_TO_BE_WALKED = (EXDEV, ELOOP, EAGAIN, EINVAL, ENOSYS, EPERM)
+# There is what is not to be stepped on, or what is not known; or there is no such call. To follow a link may be
+# forbidden to the supervisor alone (fs.protected_symlinks, proc_sys_fs(5)), which may read it.
+_TO_BE_WALKED = (EXDEV, ELOOP, EACCES, EAGAIN, EINVAL, ENOSYS, EPERM)
 
 
 class Looking:
