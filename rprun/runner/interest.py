@@ -73,11 +73,15 @@ class KeyInterest:
         if self._pump.asks_for_keys() and self._terminal.in_foreground():
             self._on_wanted()
             return
-        if self._pump.shows_otherwise():
-            self._on_shown()
+        self.follow_output()
         if self._pause <= LAST_LOOK:
             self._loop.set_timer(_LOOK, self._pause, self._look)
             self._pause *= 2
+
+    def follow_output(self) -> None:
+        """See whether the command has changed its output modes, and no more."""
+        if self._pump.shows_otherwise():
+            self._on_shown()
 
     def _on_typed(self, _event: int) -> None:
         if self._terminal.in_foreground() and (self._pump.asks_for_keys() or somebody_reads(self._session, self._name)):

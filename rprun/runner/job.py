@@ -354,6 +354,9 @@ class Job:
     def _on_reaped(self) -> None:
         """The command is gone: show the rest in the mode it was meant for, then return the terminal and its keys."""
         execution = self.execution
+        if self._interest is not None:
+            # Its end may be known of before anything that it has written has been looked at.
+            self._interest.follow_output()
         self._stop_asking()
         for pump in execution.ends.pumps:
             pump.drain_now()

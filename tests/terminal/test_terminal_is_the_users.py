@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import termios
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from outer_terminal import OuterTerminal
+from outer_terminal import OuterTerminal, state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Start = Callable[..., OuterTerminal]
 
@@ -146,6 +148,24 @@ def test_output_bytes_with_redirections(terminal: Start, line: str) -> None:
         assert outer.attributes() == outer.before
         shown.append(bytes(outer.output))
     assert shown[0] == shown[1]
+
+
+def test_ended_before_it_is_looked_at(terminal: Start, tmp_path: Path) -> None:
+    """The output of a command that ends its lines differently is shown so, if that is seen only after its end."""
+    fifo, file, script = (tmp_path / name for name in ("fifo", "file", "script"))
+    os.mkfifo(fifo)
+    script.write_text("echo $$ >file; read _ <fifo; printf 'x\\n'; stty -opost <&1; printf 'y\\nz\\n'")
+    outer = terminal("sh", "-c", "exec rprun -- sh script </dev/null")
+    outer.wait(lambda: file.exists() and file.read_text().endswith("\n"), "the command's process id")
+    command = int(file.read_text())
+    outer.kill(signal.SIGSTOP)
+    outer.wait(lambda: state(outer.pid) == "T", "the stop")
+    outer.release(fifo)
+    outer.wait(lambda: not Path(f"/proc/{command}").exists(), "the command's end")
+    outer.kill(signal.SIGCONT)
+    assert outer.wait_exit() == 0
+    assert bytes(outer.output) == b"x\r\ny\nz\n"
+    assert outer.attributes() == outer.before
 
 
 @pytest.mark.parametrize("redirection", ["", "| cat", "2>/dev/null", "</dev/null", "</dev/null | cat", "2>&1 | cat"])
