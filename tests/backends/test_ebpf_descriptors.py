@@ -22,6 +22,7 @@ from ebpf_calls import (
     attached,
     call,
     ends,
+    free_port,
     in_tree,
     local_close,
     need_privilege,
@@ -485,6 +486,45 @@ def test_of_whom_a_socket_is(here: bytes) -> None:
         net_close(2, 0, None, None, **udp),
         local_close(len(said), 0, b""),
         net_close(3, 0, "127.0.0.1", there),
+    ]
+
+
+def test_what_fails_changes_no_peer() -> None:
+    """A call that fails leaves a socket what it was: connected, being connected, or listening."""
+    port, elsewhere = free_port(), ("127.0.0.2", 9)
+
+    def body() -> None:
+        with socket.create_server(("127.0.0.1", port)) as server:
+            assert server.connect_ex(elsewhere) == errno.EISCONN
+            with socket.create_connection(("127.0.0.1", port)) as client:
+                assert client.connect_ex(elsewhere) == errno.EISCONN
+                client.send(b"x")
+            with socket.socket() as client:
+                client.setblocking(False)
+                assert client.connect_ex(("127.0.0.1", port)) == errno.EINPROGRESS
+                with pytest.raises(OSError, match="Invalid argument"):
+                    client.listen()
+                client.send(b"xx")
+            with socket.socket() as client:
+                assert client.connect_ex(elsewhere) == errno.ECONNREFUSED
+                client.connect(("127.0.0.1", port))
+                client.send(b"xxx")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port))
+            assert client.connect_ex(("255.255.255.255", 9)) == errno.EACCES
+            client.send(b"xxxx")
+        inherited.send(b"xxx")
+        assert inherited.connect_ex(elsewhere) == errno.EISCONN
+        inherited.send(b"xx")
+
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        there = other.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", there)) as inherited:
+            found = told_ends(body)
+    assert found == [
+        *(net_close(sent, 0, "127.0.0.1", port) for sent in (1, 2, 3, 0)),
+        net_close(4, 0, "127.0.0.1", port, protocol="udp"),
+        net_close(5, 0, "127.0.0.1", there),
     ]
 
 

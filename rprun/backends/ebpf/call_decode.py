@@ -14,7 +14,7 @@ import struct
 from errno import errorcode
 
 from rprun.backends.ebpf import layout, plans
-from rprun.backends.ebpf.open_files import closed_fields, peer_of
+from rprun.backends.ebpf.open_files import Reached, closed_fields, peer_of
 from rprun.backends.ebpf.walk import PATH_MAX, join_components
 from rprun.backends.seccomp import calls, decode, record
 from rprun.observe.fields import SharedFields
@@ -117,6 +117,8 @@ class CallDecoder:
                 if opened.get("port") == 0:
                     # That of a socket that has no peer.
                     opened["address"] = opened["port"] = None
+                elif opened.get("port") is not None:
+                    opened = Reached(opened)
             self._files.opened(tgid, pid, result & 0xFFFFFFFF, opened, time_ns)
         except Exception:  # noqa: BLE001, S110 - as if there had been no room for it
             pass

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _K = ObserverEventKind
 _MOST_BEFORE = 8
+# With a connection that is interrupted, or not waited for, the kernel goes on.
+_COMES_TO_SOMETHING = ("ok", "EINPROGRESS", "EINTR")
 _OF_SOCKET: Fields = {"family": None, "protocol": None, "address": None, "port": None}
 
 
@@ -39,6 +41,10 @@ def closed_fields(path: object) -> SharedFields:
 
 
 _OF_FILE = closed_fields(None)
+
+
+class Reached(dict[str, object]):
+    """The peer that a socket has got, or the name that it listens at: what a call that fails leaves as it is."""
 
 
 class _Process:
@@ -105,10 +111,14 @@ class OpenFiles:
         known = self._processes.get(process)
         before = known.open.get(descriptor) if known is not None else None
         if known is None or before is None or kind is _K.NET_ACCEPT:
-            self.opened(process, pid, descriptor, peer_of(fields), at_ns)
+            self.opened(process, pid, descriptor, _named(kind, fields), at_ns)
+            return
+        named = _named(kind, fields)
+        if isinstance(before[0], Reached) and not isinstance(named, Reached):
+            return
         # The address that is bound may be the least that is known: one with port 0, before listen or connect.
-        elif kind is not _K.NET_BIND or isinstance(before[0], SharedFields):
-            known.open[descriptor] = peer_of(fields), at_ns, before[2]
+        if kind is not _K.NET_BIND or isinstance(before[0], SharedFields):
+            known.open[descriptor] = named, at_ns, before[2]
 
     def closed(self, data: bytes, offset: int) -> list[Event]:
         """Return the events of a CLOSED record, of which the offset is what its time lacks of that since the epoch."""
@@ -164,6 +174,11 @@ def peer_of(fields: Fields) -> Fields:
     """Return of the fields of a socket's event those that its net-close has too."""
     names = ("family", "protocol", "path") if "path" in fields else ("family", "protocol", "address", "port")
     return {name: fields[name] for name in names}
+
+
+def _named(kind: ObserverEventKind, fields: Fields) -> Fields:
+    peer = peer_of(fields)
+    return Reached(peer) if kind is not _K.NET_BIND and fields["result"] in _COMES_TO_SOMETHING else peer
 
 
 parts_of_closed = struct.Struct("=8x2IQ5Q").unpack_from  # Of a CLOSED record: tgid, pid, time, and `layout.CLOSED`.

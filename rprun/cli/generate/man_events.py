@@ -344,7 +344,7 @@ The address is the peer that the last
 .Cm net-connect
 or
 .Cm net-accept
-named; without one the socket's own, if
+named, where one that failed does not take the place of one that did not; without one the socket's own, if
 .Cm net-listen
 or
 .Cm net-bind
