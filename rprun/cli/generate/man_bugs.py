@@ -54,6 +54,14 @@ or
 without such a change gets none, and a change that comes more than half a second after the command's last output is
 noticed with the next line.
 .Pp
+With
+.Fl Fl split-stderr
+no keys come from the terminal that standard error is.
+.Xr less 1
+and
+.Xr more 1
+read theirs there, and get none.
+.Pp
 Of a SIGTSTP and a SIGCONT that
 .Nm
 gets within a fraction of a millisecond it cannot always tell which came last: the command goes on, then.
