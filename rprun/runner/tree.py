@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # Seconds between two looks at a tree that scatters: a look reads the whole table of processes.
 FIRST_LOOK = 0.02
 LAST_LOOK = 1.0
+# Lists of one look; elsewhere on the system processes may be ending all the time.
+_MOST_LISTS = 5
+_GONE = -1
 _TIMER = "tree"
 
 
@@ -106,15 +109,31 @@ class ScatteredTree:
             OSError: processes cannot be listed here.
         """
         _check_list()
+        ended_before: set[int] = set()
+        for _ in range(_MOST_LISTS):
+            ended = self._list()
+            if ended <= ended_before:
+                break
+            # Since it was listed one of those may have started somebody, who was not there yet.
+            ended_before |= ended
+        return list(self._known.values())
+
+    def _list(self) -> set[int]:
+        """Take note of the tree as it is; return who has ended since it was listed, or had before."""
+        listed = psutil.pids()
         there = {process.pid: process for process in psutil.process_iter()}
+        ended = set(listed) - there.keys()
         members = {pid for pid, known in self._known.items() if there.get(pid) == known}
         if self._leads_session:
-            members |= {pid for pid in there if _session(pid) == self._monitor}
+            sessions = {pid: _session(pid) for pid in there}
+            members |= {pid for pid, session in sessions.items() if session == self._monitor}
+            ended |= {pid for pid, session in sessions.items() if session == _GONE}
         parents = {pid: _parent(process) for pid, process in there.items()}
         while more := {pid for pid, parent in parents.items() if parent in members | {self._monitor}} - members:
             members |= more
-        self._known = {pid: there[pid] for pid in members - {self._monitor, os.getpid()} if _is_alive(there[pid])}
-        return list(self._known.values())
+        members -= {self._monitor, os.getpid()}
+        self._known = {pid: there[pid] for pid in members if _is_alive(there[pid])}
+        return ended | members - self._known.keys()
 
 
 def _parent(process: psutil.Process) -> int:
@@ -127,6 +146,8 @@ def _parent(process: psutil.Process) -> int:
 def _session(pid: int) -> int:
     try:
         return os.getsid(pid)
+    except ProcessLookupError:
+        return _GONE
     except OSError:
         return 0
 
