@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Seconds between two looks at a tree that scatters: a look reads the whole table of processes.
 FIRST_LOOK = 0.02
 LAST_LOOK = 1.0
-# Lists of one look; elsewhere on the system processes may be ending all the time.
+# Lists of one look, at most; elsewhere on the system processes may be ending all the time.
 _MOST_LISTS = 5
 _GONE = -1
 _TIMER = "tree"
@@ -42,11 +42,22 @@ def descendants(monitor: int) -> list[psutil.Process]:
         OSError: processes cannot be listed here (on Linux: there is no /proc).
     """
     _check_list()
+    before = None
+    for _ in range(_MOST_LISTS):
+        found = _below(monitor)
+        # One that has been listed may have started another, and ended, before it was looked at.
+        if found == before:
+            break
+        before = found
+    return found
+
+
+def _below(process: int) -> list[psutil.Process]:
     try:
-        found = psutil.Process(monitor).children(recursive=True)
+        found = psutil.Process(process).children(recursive=True)
     except psutil.Error:
         return []
-    return [process for process in found if _is_alive(process)]
+    return [each for each in found if _is_alive(each)]
 
 
 def _check_list() -> None:
