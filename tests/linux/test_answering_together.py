@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ARCH, NUMBERS = syscalls.AUDIT_ARCH["x86_64"], syscalls.NUMBERS["x86_64"]
 REQUEST, TURNS = 1024, 200
 _IS_TWO = 3
+# Calls, at most, until it is found that they come mixed. Of those after that some are elsewhere on a busy machine.
+BEFORE_TWO = 15
 
 
 def of_open(_channel: int) -> bytes:
@@ -159,7 +161,7 @@ def test_who_is_answered_from_another_processor_is_not_brought_to_it() -> None:
         assert together.code.can_be_two()
         os.sched_setaffinity(0, {here})
         together.answer(knows=True, see=lambda _: None)
-    assert stayed[0] > TURNS
+    assert stayed[0] > 2 * BEFORE_TWO
 
 
 def test_both_are_careful() -> None:
