@@ -19,7 +19,7 @@ from rprun.backends.ebpf.call_frame import (
     load_argument,
     load_end,
 )
-from rprun.backends.ebpf.common import append_none, copy_kernel, need_room, new_label, read_kernel, read_user
+from rprun.backends.ebpf.common import append_none, need_room, new_label, read_kernel, read_user
 from rprun.backends.ebpf.descriptors import identify_by_number, keep
 from rprun.backends.ebpf.kernel import UNKNOWN
 from rprun.backends.ebpf.layout import Lost
@@ -125,14 +125,9 @@ def read_socket(code: Assembler, kernel: Kernel) -> None:
     read_kernel(code, R2, R1, kernel.sock_skc_family, 2)
     code.store(R8, plans.DOMAIN_AT, R2, size=4)
     if UNKNOWN not in (kernel.sock_sk_type, kernel.sock_sk_protocol):
-        # They are neighbours.
-        first = min(kernel.sock_sk_type, kernel.sock_sk_protocol)
-        size = max(kernel.sock_sk_type, kernel.sock_sk_protocol) + 2 - first
-        assert size <= 8
-        code.load(R1, R10, SK)
-        copy_kernel(code, LENGTH, size, R1, first)
-        for at, offset in ((plans.TYPE_AT, kernel.sock_sk_type), (plans.PROTOCOL_AT, kernel.sock_sk_protocol)):
-            code.load(R1, R10, LENGTH + offset - first, size=2)
+        parts = copy_parts(code, SK, (kernel.sock_sk_type, 2), (kernel.sock_sk_protocol, 2))
+        for at, part in zip((plans.TYPE_AT, plans.PROTOCOL_AT), parts, strict=True):
+            code.load(R1, R10, part, size=2)
             code.store(R8, at, R1, size=4)
         code.load(R1, R8, plans.MARKS_AT, size=4)
         code.bit_or(R1, plans.SOCKET_READ)
