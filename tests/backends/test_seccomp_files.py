@@ -162,7 +162,7 @@ def protected_links() -> Iterator[None]:
         try:
             setting.write_text("1", encoding="ascii")
         except OSError as error:
-            pytest.skip(f"links may be followed anywhere: {error}")
+            pytest.skip(f"links may be followed anywhere, and to change that needs root: {error}")
     yield
     if before == "0\n":
         setting.write_text("0", encoding="ascii")
