@@ -10,12 +10,13 @@ import sys
 assert sys.platform != "win32"
 
 import os
+from errno import EBADF
 
 from rprun.errors import RprunError
 from rprun.runner.process import Process
 from rprun.runner.signals import Signals
 from rprun.transport import streams
-from rprun.transport.command import is_descriptor, open_descriptors, undo_locale_coercion
+from rprun.transport.command import open_descriptors, undo_locale_coercion
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,7 +86,13 @@ def _inherited(kept: str) -> list[int]:
 
 
 def _is_inherited(number: int) -> bool:
-    return is_descriptor(number) and os.get_inheritable(number)
+    try:
+        return os.get_inheritable(number)
+    except OSError as error:
+        if error.errno == EBADF:
+            # The listing's own, or that of a thread that gets the observation ready: closed since.
+            return False
+        raise
 
 
 def _conclude(process: Process) -> int:

@@ -276,10 +276,10 @@ def open_descriptors() -> list[int]:
         except OSError:
             pass
     limit = os.sysconf("SC_OPEN_MAX")
-    return [number for number in range(min(limit, _MOST) if limit > 0 else _MOST) if is_descriptor(number)]
+    return [number for number in range(min(limit, _MOST) if limit > 0 else _MOST) if _is_descriptor(number)]
 
 
-def is_descriptor(number: int) -> bool:
+def _is_descriptor(number: int) -> bool:
     """Tell whether `number` is an open descriptor of this process."""
     try:
         os.fstat(number)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
+import struct
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +19,17 @@ from running import (
     rprun_argv,
 )
 
+from rprun.linux import bpf
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from observing import Events
 
 ALL = ("file", "network", "process")
+# enum bpf_cmd, and what these take of union bpf_attr: start_id, next_id (include/uapi/linux/bpf.h).
+PROG_GET_NEXT_ID, MAP_GET_NEXT_ID, LINK_GET_NEXT_ID = 11, 12, 31
+NEXT_ID = struct.Struct("=2I")
 
 
 @cache
@@ -68,6 +76,24 @@ def observe(
     )
     assert path.exists(), result
     return result, read_events(path)
+
+
+def objects() -> set[tuple[str, int]]:
+    """What kinds of eBPF objects the host has, and their ids (CAP_SYS_ADMIN).
+
+    They are not opened. bpftool(8) opens each that it shows, and Linux 6.18 never frees a PROG_ARRAY that is opened in
+    the moment after its last descriptor was closed.
+    """
+    found: set[tuple[str, int]] = set()
+    for name, number in (("program", PROG_GET_NEXT_ID), ("map", MAP_GET_NEXT_ID), ("link", LINK_GET_NEXT_ID)):
+        attributes = ctypes.create_string_buffer(NEXT_ID.size)
+        with suppress(FileNotFoundError):
+            while True:
+                bpf.command_in_place(number, attributes, NEXT_ID.size)
+                _, found_id = NEXT_ID.unpack(attributes)
+                found.add((name, found_id))
+                NEXT_ID.pack_into(attributes, 0, found_id, 0)
+    return found
 
 
 def works(*words: str) -> bool:

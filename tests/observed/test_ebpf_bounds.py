@@ -14,11 +14,13 @@ import sys
 import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ebpf_observing import ALL, kinds, needs_ebpf, observe, options
+from ebpf_observing import ALL, kinds, needs_ebpf, objects, observe, options
 from observing import REPEAT, compile_c, lost, of_kind, read_events
 from running import (
     clean_environment,
@@ -181,24 +183,46 @@ def test_descendants_that_go_on(tmp_path: Path) -> None:
 def test_killed(turn: int, tmp_path: Path) -> None:
     """No process but rprun and its monitor holds anything in the kernel, so that all ends with them."""
     needs_ebpf()
+    before = objects()
     chance = random.Random(turn)
     # In the words of rprun, its monitor and the shell too, and of what they have forked and is not yet another program.
     mark = f"60.{os.getpid()}{turn:03}"
-    with start(
-        *options(tmp_path / "events"), "--", "sh", "-c", f"setsid sleep {mark} & while :; do cat /dev/null; done"
-    ) as process:
-        time.sleep(chance.random() * 0.3)
-        process.kill()
-        process.wait(10)
-        wait_until(lambda: all(_words(pid).startswith(b"sleep\0") for pid in _marked(mark)))
-        assert [held for pid in _marked(mark) for held in _held(pid)] == []
-        for pid in _marked(mark):
-            kill_quietly(pid)
-    if (tmp_path / "events").exists():
-        for line in (tmp_path / "events").read_text().splitlines(keepends=True):
-            assert not line.endswith("\n") or json.loads(line)
+    script = f"setsid sleep {mark} & while :; do cat /dev/null; done"
+    with ExitStack() as running:
+        files = [tmp_path / str(number) for number in range(5)]
+        for file in files:
+            process = running.enter_context(start(*options(file), "--", "sh", "-c", script))
+            running.callback(process.wait, 10)
+            running.callback(process.kill)
+        time.sleep(chance.random() * 0.5)
+    wait_until(lambda: all(_words(pid).startswith(b"sleep\0") for pid in _marked(mark)))
+    assert [held for pid in _marked(mark) for held in _held(pid)] == []
+    for pid in _marked(mark):
+        kill_quietly(pid)
+    for file in files:
+        if file.exists():
+            for line in file.read_text().splitlines(keepends=True):
+                assert not line.endswith("\n") or json.loads(line)
     result, events = observe(tmp_path, "sh", "-c", "cat /dev/null; exit 5")
     assert (result.returncode, kinds(events)["exec"], lost(events)) == (5, 2, 0)
+    wait_until(lambda: objects() <= before)
+
+
+def test_many_in_a_row(tmp_path: Path) -> None:
+    """Each of 500 runs is one as the first."""
+    needs_ebpf()
+    before = objects()
+
+    def run_one(number: int) -> tuple[int, bytes, int, int]:
+        file = tmp_path / str(number)
+        result = run(*options(file), "--", "sh", "-c", f"exit {number % 256}")
+        events = read_events(file)
+        return result.returncode, result.stderr, kinds(events)["exec"], lost(events)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(run_one, range(500)))
+    assert found == [(number % 256, b"", 1, 0) for number in range(500)]
+    wait_until(lambda: objects() <= before)
 
 
 def _marked(mark: str) -> list[int]:
@@ -214,13 +238,15 @@ def _held(pid: int) -> list[str]:
 def test_many_at_once(tmp_path: Path) -> None:
     """Trees at the same time do not get into each other's records."""
     needs_ebpf()
-    count = 12 * REPEAT
+    before = objects()
+    count = 50
     runs = [start(*options(tmp_path / str(i)), "--", "sh", "-c", f"cat /dev/null; exit {i}") for i in range(count)]
     for number, process in enumerate(runs):
         with process:
             assert (process.communicate(timeout=60), process.returncode) == ((b"", b""), number)
         events = read_events(tmp_path / str(number))
         assert (kinds(events)["exec"], len({event["pid"] for event in events}), lost(events)) == (2, 2, 0)
+    wait_until(lambda: objects() <= before)
 
 
 def test_threads_of_one_program() -> None:

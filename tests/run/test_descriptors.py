@@ -10,10 +10,14 @@ import select
 import socket
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from running import PATIENCE, TRANSPORTS, read_all, read_until, rprun_argv, run, start, transport_id
+
+from rprun.runner.session import _inherited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,3 +206,28 @@ def test_the_events_destination_is_not_the_commands(transport: tuple[str, ...], 
         os.close(file)
     assert listed(tmp_path) == {}
     assert len((tmp_path / "events").read_text().splitlines()) == 2
+
+
+def test_descriptors_of_threads_come_and_go(tmp_path: Path) -> None:
+    """Those that are closed while the inherited ones are looked for, as programs are loaded then, are none of them."""
+    over = threading.Event()
+
+    def load() -> None:
+        while not over.is_set():
+            os.close(os.open(tmp_path, os.O_RDONLY))
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    read, write = os.pipe()
+    os.set_inheritable(read, True)
+    try:
+        until = time.monotonic() + 2
+        while time.monotonic() < until:
+            found = _inherited(f"fd:{write}")
+            assert read in found
+            assert write not in found
+    finally:
+        over.set()
+        thread.join()
+        os.close(read)
+        os.close(write)
