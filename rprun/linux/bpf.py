@@ -31,18 +31,15 @@ from rprun.linux import libc, syscalls
 _NUMBERS = {syscalls.X86_64: 321, syscalls.AARCH64: 280}
 
 # enum bpf_cmd
-_MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN, _LINK_CREATE = 0, 5, 17, 28
+_MAP_CREATE, _PROG_LOAD, _RAW_TRACEPOINT_OPEN = 0, 5, 17
 
 # Members of union bpf_attr, in the order of the header. All its pointers are 64 bits wide.
 MAP_CREATE = struct.Struct("=7I16s")
 """map_type, key_size, value_size, max_entries, map_flags, inner_map_fd, numa_node, map_name."""
-PROG_LOAD = struct.Struct("=2I2Q2IQ2I16s2I")
-"""prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, prog_name,
-prog_ifindex, expected_attach_type."""
+PROG_LOAD = struct.Struct("=2I2Q2IQ2I16s")
+"""prog_type, insn_cnt, insns, license, log_level, log_size, log_buf, kern_version, prog_flags, prog_name."""
 RAW_TRACEPOINT = struct.Struct("=QI")
 """name, prog_fd."""
-LINK_CREATE = struct.Struct("=4I")
-"""prog_fd, target_fd, attach_type, flags."""
 
 MMAPABLE = 1 << 10
 """BPF_F_MMAPABLE (Linux 5.5): the values of an ARRAY can be mapped."""
@@ -63,7 +60,6 @@ class MapKind(IntEnum):
     ARRAY = 2
     PROG_ARRAY = 3  # Of programs to go on with; emptied when the last descriptor of it is closed.
     PERCPU_ARRAY = 6
-    CGROUP_ARRAY = 8
     LRU_HASH = 9
     RINGBUF = 27  # Linux 5.8
 
@@ -72,34 +68,7 @@ class ProgramKind(IntEnum):
     """BPF_PROG_TYPE_* (enum bpf_prog_type)."""
 
     SOCKET_FILTER = 1
-    CGROUP_SKB = 8
-    CGROUP_SOCK = 9
-    SOCK_OPS = 13
     RAW_TRACEPOINT = 17
-    CGROUP_SOCK_ADDR = 18
-
-
-class AttachType(IntEnum):
-    """BPF_* (enum bpf_attach_type): the hooks of a cgroup."""
-
-    CGROUP_INET_INGRESS = 0
-    CGROUP_INET_EGRESS = 1
-    CGROUP_INET_SOCK_CREATE = 2
-    CGROUP_SOCK_OPS = 3
-    CGROUP_INET4_BIND = 8
-    CGROUP_INET6_BIND = 9
-    CGROUP_INET4_CONNECT = 10
-    CGROUP_INET6_CONNECT = 11
-    CGROUP_INET4_POST_BIND = 12
-    CGROUP_INET6_POST_BIND = 13
-    CGROUP_UDP4_SENDMSG = 14
-    CGROUP_UDP6_SENDMSG = 15
-    CGROUP_UDP4_RECVMSG = 19
-    CGROUP_UDP6_RECVMSG = 20
-    CGROUP_INET_SOCK_RELEASE = 34  # Linux 5.9
-    CGROUP_UNIX_CONNECT = 49  # Linux 6.7, as are those below
-    CGROUP_UNIX_SENDMSG = 50
-    CGROUP_UNIX_RECVMSG = 51
 
 
 class VerifierError(OSError):
@@ -121,7 +90,7 @@ def create_map(kind: MapKind, key_size: int, value_size: int, entries: int, *, f
     Args:
         kind: what it is.
         key_size: bytes of a key: 4 for arrays, 0 for RINGBUF.
-        value_size: bytes of a value: 4 for CGROUP_ARRAY, 0 for RINGBUF.
+        value_size: bytes of a value: 0 for RINGBUF.
         entries: how many there is room for; bytes for RINGBUF.
         flags: BPF_F_*.
         name: shown by bpftool(8): at most 15 letters, digits, `_` and `.`.
@@ -133,23 +102,22 @@ def create_map(kind: MapKind, key_size: int, value_size: int, entries: int, *, f
     return command(_MAP_CREATE, MAP_CREATE.pack(kind, key_size, value_size, entries, flags, 0, 0, name.encode()))
 
 
-def load_program(kind: ProgramKind, code: bytes, *, expected_attach_type: int = 0, name: str = "") -> int:
+def load_program(kind: ProgramKind, code: bytes, *, name: str = "") -> int:
     """Return the descriptor of a program that the verifier has let through. Its licence is the GPL, as helpers ask for.
 
     Args:
         kind: says what the program is given, and which helpers it may call.
         code: an array of struct bpf_insn, from `Assembler.assemble`.
-        expected_attach_type: the `AttachType` of those kinds that have several.
         name: as in `create_map`.
 
     Raises:
         VerifierError: the verifier refused it.
-        OSError: EPERM without privilege; EINVAL for a kind or an attach type that the kernel does not know; EMFILE,
-            ENFILE, ENOMEM.
+        OSError: EPERM without privilege; EINVAL for a kind or a name that the kernel does not take; EMFILE, ENFILE,
+            ENOMEM.
     """
     for tries_left in reversed(range(_MOST_TRIES)):
         try:
-            return _load(kind, code, expected_attach_type, name, log=None)
+            return _load(kind, code, name, log=None)
         except OSError as error:
             # The verifier gives up for a signal that is pending, though there is nothing wrong.
             if error.errno != EAGAIN or not tries_left:
@@ -162,7 +130,7 @@ def load_program(kind: ProgramKind, code: bytes, *, expected_attach_type: int = 
     for size in _LOG_SIZES:
         log = ctypes.create_string_buffer(size)
         try:
-            return _load(kind, code, expected_attach_type, name, log=log)
+            return _load(kind, code, name, log=log)
         except OSError as error:
             text = log.value
             if error.errno != ENOSPC:
@@ -174,43 +142,11 @@ def load_program(kind: ProgramKind, code: bytes, *, expected_attach_type: int = 
     raise VerifierError(refusal.errno, name, text.decode("utf-8", "replace")) from refusal
 
 
-def _load(
-    kind: ProgramKind, code: bytes, attach_type: int, name: str, *, log: ctypes.Array[ctypes.c_char] | None
-) -> int:
+def _load(kind: ProgramKind, code: bytes, name: str, *, log: ctypes.Array[ctypes.c_char] | None) -> int:
     instructions, licence = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(b"GPL")
     where = (0, 0, 0) if log is None else (1, len(log), ctypes.addressof(log))
-    return command(
-        _PROG_LOAD,
-        PROG_LOAD.pack(
-            kind,
-            len(code) // INSTRUCTION_SIZE,
-            ctypes.addressof(instructions),
-            ctypes.addressof(licence),
-            *where,
-            0,
-            0,
-            name.encode(),
-            0,
-            attach_type,
-        ),
-    )
-
-
-def create_link(program: int, target: int, attach_type: AttachType) -> int:
-    """Return a link: a cgroup's hook calls the program, beside those of others, until the descriptor closes.
-
-    The cgroups below are included, also those that are made later. Linux 5.7.
-
-    Args:
-        program: from `load_program`.
-        target: a descriptor of the cgroup's directory.
-        attach_type: the hook.
-
-    Raises:
-        OSError: EPERM without CAP_NET_ADMIN, or for a cgroup where somebody attached a program that stands alone;
-            EINVAL for a program that does not fit the hook; EBADF for no cgroup v2 directory.
-    """
-    return command(_LINK_CREATE, LINK_CREATE.pack(program, target, attach_type, 0))
+    count, begin, terms = len(code) // INSTRUCTION_SIZE, ctypes.addressof(instructions), ctypes.addressof(licence)
+    return command(_PROG_LOAD, PROG_LOAD.pack(kind, count, begin, terms, *where, 0, 0, name.encode()))
 
 
 def open_raw_tracepoint(name: str, program: int) -> int:

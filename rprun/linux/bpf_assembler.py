@@ -72,37 +72,18 @@ class Helper(IntEnum):
     map_update_elem = 2
     map_delete_elem = 3
     ktime_get_ns = 5
-    get_smp_processor_id = 8
     tail_call = 12
     get_current_pid_tgid = 14
-    get_current_uid_gid = 15
-    get_current_comm = 16
-    skb_load_bytes = 26
     get_current_task = 35
-    current_task_under_cgroup = 37
-    get_socket_cookie = 46
-    sock_ops_cb_flags_set = 59
-    skb_cgroup_id = 79
-    get_current_cgroup_id = 80
-    sk_storage_get = 107
-    sk_storage_delete = 108
     probe_read_user = 112
     probe_read_kernel = 113
     probe_read_user_str = 114
     probe_read_kernel_str = 115
-    get_ns_current_pid_tgid = 120
-    get_netns_cookie = 122
-    get_current_ancestor_cgroup_id = 123
-    ktime_get_boot_ns = 125
     ringbuf_output = 130
     ringbuf_reserve = 131
     ringbuf_submit = 132
     ringbuf_discard = 133
-    ringbuf_query = 134
-    d_path = 147
-    get_current_task_btf = 158
     loop = 181
-    get_retval = 186
 
 
 def _arithmetic(name: str, operation: int, *, bits: int = 64) -> Callable[[Assembler, Register, Operand], None]:

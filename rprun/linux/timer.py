@@ -11,6 +11,7 @@ assert sys.platform == "linux"
 
 import ctypes
 import os
+import struct
 import time
 from functools import cache
 
@@ -44,17 +45,11 @@ def _added_here() -> int:
     return 0
 
 
-class _TimeSpec(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
-
-
-class _TimerSpec(ctypes.Structure):
-    # struct itimerspec of timerfd_settime(2)
-    _fields_ = (("interval", _TimeSpec), ("value", _TimeSpec))
-
+# struct itimerspec of timerfd_settime(2): seconds and nanoseconds of the interval, and of the time until it goes off.
+_TIMER_SPEC = struct.Struct("@4l")
 
 libc.handle.timerfd_create.argtypes = (ctypes.c_int, ctypes.c_int)
-libc.handle.timerfd_settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.POINTER(_TimerSpec), ctypes.c_void_p)
+libc.handle.timerfd_settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
 
 class Timer:
@@ -77,8 +72,8 @@ class Timer:
     def set(self, seconds: float) -> None:
         """Have it go off so many seconds from now, more than 0; an earlier setting is forgotten."""
         whole = int(seconds)
-        spec = _TimerSpec(_TimeSpec(0, 0), _TimeSpec(whole, int((seconds - whole) * 1e9)))
-        if libc.handle.timerfd_settime(self.fd, 0, ctypes.byref(spec), None) != 0:
+        spec = _TIMER_SPEC.pack(0, 0, whole, int((seconds - whole) * 1e9))
+        if libc.handle.timerfd_settime(self.fd, 0, spec, None) != 0:
             raise libc.last_error()
 
     def clear(self) -> None:

@@ -7,7 +7,7 @@ import mmap
 import os
 import struct
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +26,7 @@ from rprun.linux.bpf_ring import RingBuffer
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CAP_SETUID, CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 7, 12, 21, 38, 39
+CAP_SETUID, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 7, 21, 38, 39
 PROG_TEST_RUN = 10
 # struct { prog_fd, retval, data_size_in, data_size_out; data_in, data_out; repeat, duration } test;
 TEST_RUN = struct.Struct("=4I2Q2I")
@@ -94,8 +94,9 @@ def ring_in_memory(records: Sequence[bytes], size: int = 1 << 21, filler: bytes 
         filler: what is between the records.
     """
     ring = RingBuffer.__new__(RingBuffer)
-    ring._fd = os.open(os.devnull, os.O_RDONLY)
-    ring._consumer, ring._producer = mmap.mmap(-1, mmap.PAGESIZE), mmap.mmap(-1, mmap.PAGESIZE + 2 * size)
+    ring._fd, ring._held = 0, ExitStack()
+    ring._consumer = mmap.mmap(-1, mmap.PAGESIZE)
+    ring._producer = (ctypes.c_char * (mmap.PAGESIZE + 2 * size))()
     ring._look_at(size)
     data = b"".join(struct.pack("=II", len(record), 0) + record + filler * (-len(record) % 8) for record in records)
     assert len(data) <= size

@@ -60,7 +60,7 @@ class Maps:
             undo.callback(self.frame.close)
             self.lost = Map(MapKind.ARRAY, 4, _COUNTERS.size, 1, flags=MMAPABLE, name="rprun_lost")
             undo.callback(self.lost.close)
-            self.ring = RingBuffer(ring_size, name="rprun_ring")
+            self.ring = RingBuffer(ring_size, longest=SCRATCH_SIZE, name="rprun_ring")
             undo.callback(self.ring.close)
             self._counters = self.lost.mapped()
             undo.pop_all()
