@@ -35,7 +35,7 @@ LONGEST = 2048
 ENTRY = struct.Struct("=QII")
 """Of what was taken: time in nanoseconds since the epoch, pid, and twice the index of what it is about, and 1 if that
 is closed."""
-# struct context of usual.c; each is 8 bytes.
+# struct context of usual.h; each is 8 bytes.
 _FIELDS = (
     *("consumer", "producer", "data", "mask", "whats", "slots", "arena", "processes", "finders"),
     *("open_head", "close_head", "open_head_size", "close_head_size"),
@@ -62,7 +62,7 @@ class Usual:
     """The machine code, and what it knows. A process is its tgid, as in records.
 
     Attributes:
-        outside: it has left the next record to its caller.
+        outside: how many records it has left to its caller, to be taken before it takes more.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class Usual:
         self._whats, self._arena = views["whats"], views["arena"]
         self._free = list(reversed(range(_PROCESSES)))
         self._into = places["lines"]
-        self.outside = False
+        self.outside = 0
 
     def take(self, limit: int, offset: int) -> tuple[bytes, int]:
-        """Take the oldest records, up to the first that is not for this; `outside` tells whether one is there.
+        """Take the oldest records, up to the first that is not for this; `outside` tells how many such come first now.
 
         Args:
             limit: how many at most.
@@ -166,7 +166,7 @@ class Usual:
         """
         context = self._context
         context[_LIMIT], context[_OFFSET] = limit, offset
-        self.outside = self._take(self._address) != 0
+        self.outside = self._take(self._address)
         made = context[_MADE]
         return bytes(self._entries[: ENTRY.size * made]) if made else b"", context[_TAKEN]
 

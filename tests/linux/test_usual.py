@@ -23,7 +23,7 @@ from rprun.backends.seccomp import record
 from rprun.linux import usual
 from rprun.linux.libc import address_of
 
-SOURCE = LINUX / "usual.c"
+SOURCE = LINUX / "usual.h"
 needs_code = pytest.mark.skipif(os.uname().machine != "x86_64", reason="there is machine code for x86_64 only")
 
 
@@ -86,10 +86,27 @@ def test_what_is_known_up_to_its_last_byte() -> None:
             for number, each in enumerate(whats):
                 assert code.learn(each, b",%d}" % number, b"") == number
             entries, taken = code.take(10, 1_000_000)
-            assert (taken, code.outside) == ((1, False) if what in whats else (0, True))
+            assert (taken, code.outside) == ((1, 0) if what in whats else (0, 1))
             if entries:
                 number = whats.index(what)
                 assert code.write(entries, 77) == b'{"seq":77,head5,"timestamp_ms":1,%d}' % number
+
+
+@needs_code
+def test_how_many_are_left_to_the_caller() -> None:
+    """Of calls and closes one, of others as many as come in a row and may be taken."""
+    fork = layout.HEADER.pack(layout.Kind.FORK, 5, 5, 5, 1) + bytes(8)
+    short = struct.pack("=I", layout.Kind.CALL)
+    for records, limit, expected in (
+        ([call(bytes(41), 5, 1), fork], 9, 1),
+        ([fork, fork, fork, call(bytes(41), 5, 1), fork], 9, 3),
+        ([fork, short, fork], 9, 3),
+        ([fork, fork, fork], 2, 2),
+    ):
+        with closing(ring_in_memory(records)) as ring:
+            code = usual.Usual(ring, b"", b"")
+            assert (code.take(limit, 0), code.outside) == ((b"", 0), expected)
+            assert ring.take(expected) == records[:expected]
 
 
 @needs_code
@@ -115,7 +132,7 @@ def test_the_longest_lines() -> None:
         code = usual.Usual(ring, b"h" * 50, b"")
         code.learn(what, end, b"")
         entries, taken = code.take(1 << 20, 0)
-        assert (taken, code.outside) == (usual.MOST_ENTRIES, False)
+        assert (taken, code.outside) == (usual.MOST_ENTRIES, 0)
         lines = code.write(entries, 2**63).split(b"\n")
         assert len(lines) == usual.MOST_ENTRIES
         for number, line in enumerate(lines, 2**63):

@@ -73,8 +73,8 @@ class Reader:
             left -= taken
             if batch is not None:
                 events.append(batch)
-            if usual.is_left_with_one and left:
-                records = self._ring.take(1)
+            if usual.others and left:
+                records = self._ring.take(min(usual.others, left))
                 self._decode(records, offset, events)
                 taken += len(records)
                 left -= len(records)

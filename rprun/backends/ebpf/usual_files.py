@@ -89,8 +89,8 @@ class UsualFiles(OpenFiles):
         self._indexes: dict[int, int] = {}
 
     @property
-    def is_left_with_one(self) -> bool:
-        """Whether the oldest record now is one for the caller."""
+    def others(self) -> int:
+        """How many of the oldest records now are for the caller, to be taken before the next `take`."""
         return self._code.outside
 
     def take(self, limit: int, offset: int) -> tuple[Batch | None, int]:

@@ -42,7 +42,7 @@ class UsualOpens:
     @property
     def is_left_with_one(self) -> bool:
         """Whether the oldest record now is one for the caller."""
-        return self._code.outside
+        return self._code.outside > 0
 
     def take(self, limit: int) -> tuple[UsualBatch | None, int]:
         """Take the oldest records up to the first unusual one; return their events, and how many records they were."""
