@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -516,14 +517,19 @@ def test_what_fails_changes_no_peer() -> None:
         inherited.send(b"xxx")
         assert inherited.connect_ex(elsewhere) == errno.EISCONN
         inherited.send(b"xx")
+        assert unknown.connect_ex(elsewhere) == errno.EISCONN
+        unknown.send(b"x")
+        unknown.close()
 
     with socket.create_server(("127.0.0.1", 0)) as other:
         there = other.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", there)) as inherited:
+        connect = partial(socket.create_connection, ("127.0.0.1", there))
+        with connect() as inherited, connect() as unknown:
             found = told_ends(body)
     assert found == [
         *(net_close(sent, 0, "127.0.0.1", port) for sent in (1, 2, 3, 0)),
         net_close(4, 0, "127.0.0.1", port, protocol="udp"),
+        net_close(1, 0, None, None),
         net_close(5, 0, "127.0.0.1", there),
     ]
 

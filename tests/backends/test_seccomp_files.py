@@ -11,6 +11,7 @@ if sys.platform != "linux":
 
 import contextlib
 import os
+import stat
 import struct
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from silent_mounts import filesystem
 
 from rprun.backends.seccomp import decode, record
 from rprun.backends.seccomp.capture import Capture
+from rprun.backends.seccomp.looking import Looking
 from rprun.linux import libc
 from rprun.linux.syscalls import AARCH64, I386, X32, X86_64
 
@@ -181,6 +183,27 @@ def test_programs_behind_links_that_only_their_owner_may_follow(memory: Memory, 
             pytest.skip(f"lchown(2), which needs to be root: {error}")
         outcome = event_of("execve", memory.put(bytes(tmp_path / name)), memory.vector(b"x"))
         assert (outcome is not None) == (name == "shell")
+
+
+def test_dots_behind_what_may_not_be_searched() -> None:
+    """They are found in a directory that may be searched, and not in another."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        for name, mode in (("open", 0o755), ("closed", 0o600)):
+            os.mkdir(f"{place}/{name}")
+            os.chmod(f"{place}/{name}", mode)
+        looking, before = Looking(), os.geteuid()
+        # Root may search everything, unless it has no capabilities.
+        with contextlib.suppress(PermissionError):
+            os.seteuid(before or 65534)
+        try:
+            for end in (".", "..", "../open", "./.."):
+                assert stat.S_ISDIR(looking._walk(os.fsencode(f"{place}/open/{end}"), follows=True))
+                with pytest.raises(PermissionError):
+                    looking._walk(os.fsencode(f"{place}/closed/{end}"), follows=True)
+            assert stat.S_ISDIR(looking._walk(os.fsencode(f"{place}/closed/"), follows=True))
+        finally:
+            os.seteuid(before)
 
 
 def test_who_takes_over(memory: Memory, tmp_path: Path) -> None:

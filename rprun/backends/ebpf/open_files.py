@@ -178,6 +178,9 @@ def peer_of(fields: Fields) -> Fields:
 
 def _named(kind: ObserverEventKind, fields: Fields) -> Fields:
     peer = peer_of(fields)
+    if fields["result"] == "EISCONN":
+        # It has another one, or listens.
+        peer |= {name: None for name in ("path", "address", "port") if name in peer}
     return Reached(peer) if kind is not _K.NET_BIND and fields["result"] in _COMES_TO_SOMETHING else peer
 
 

@@ -126,10 +126,12 @@ class Looking:
         here, left, links, mode = b"", path.split(b"/")[::-1], 0, stat.S_IFDIR
         while left:
             name = left.pop()
-            if name in (b"", b"."):
+            if not name:
                 continue
-            if name == b"..":
-                here = here.rpartition(b"/")[0]
+            if name in (b".", b".."):
+                # In a directory that may not be searched they are nothing.
+                os.close(self._step(here, b"."))
+                here = here.rpartition(b"/")[0] if name == b".." else here
                 continue
             place = self._step(here, name)
             try:
