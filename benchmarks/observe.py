@@ -28,8 +28,8 @@ _OPENS = {False: 100_000, True: 10_000}
 _FILES = {False: 160, True: 40}
 _UNWATCHED = 300_000
 _ROUNDS = {False: 9, True: 3}
-# A build takes longer or shorter by some percent, which is what eBPF adds.
-_BUILDS = {False: 15, True: 3}
+# What eBPF adds is some percent, by which a run takes longer or shorter anyway.
+_MANY_ROUNDS = {False: 15, True: 3}
 
 _WRITE_PROJECT = Path(__file__).resolve().parents[1] / "tests/foreign/workloads/c_build.py"
 _STRACE = "strace -f --seccomp-bpf"
@@ -173,7 +173,7 @@ def _build(bench: _Bench, *, quick: bool) -> list[Row]:
     if shutil.which("strace"):
         calls = (*_FILE_CALLS, *_PROCESS_CALLS, *_NETWORK_CALLS)
         contenders[_STRACE] = partial(built, bench.strace(calls, argv))
-    figures = in_turns(contenders, _BUILDS[quick])
+    figures = in_turns(contenders, _MANY_ROUNDS[quick])
     whole = [compared(what + _said(losses), figures, "bare", 1.35, "s")]
     if _EBPF in figures:
         whole.append(compared("the same, by eBPF", {**figures, "rprun": figures[_EBPF]}, "bare", 1.08, "s"))
@@ -189,7 +189,7 @@ def _connections(bench: _Bench, *, quick: bool) -> list[Row]:
     commands = {"rprun": bench.rprun("network", argv), "bare": argv}
     if bench.has_ebpf():
         commands[_EBPF] = bench.rprun("network", argv, privileged=True)
-    figures = in_turns({name: partial(_own_time, command) for name, command in commands.items()}, _ROUNDS[quick])
+    figures = in_turns({name: partial(_own_time, command) for name, command in commands.items()}, _MANY_ROUNDS[quick])
     bench.lost("net-connect", count)
     rows = [compared(f"{count:,} connections, `--observe network`", figures, "bare", None, "s")]
     if _EBPF in figures:
