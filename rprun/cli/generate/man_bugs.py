@@ -69,6 +69,9 @@ gets within a fraction of a millisecond it cannot always tell which came last: t
 Standard input that is a directory makes the Python interpreter fail before
 .Nm
 can start, with status 1.
+.Pp
+So does a SIGINT in the first milliseconds, in which the interpreter itself starts: with its traceback in place of
+the signal, and before the command has been started.
 .Ss Output
 With
 .Fl Fl pipe
