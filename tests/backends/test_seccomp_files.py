@@ -192,13 +192,15 @@ def test_dots_behind_what_may_not_be_searched() -> None:
         for name, mode in (("open", 0o755), ("closed", 0o600)):
             os.mkdir(f"{place}/{name}")
             os.chmod(f"{place}/{name}", mode)
+        os.symlink("open", f"{place}/link")
         looking, before = Looking(), os.geteuid()
         # Root may search everything, unless it has no capabilities.
         with contextlib.suppress(PermissionError):
             os.seteuid(before or 65534)
         try:
-            for end in (".", "..", "../open", "./.."):
-                assert stat.S_ISDIR(looking._walk(os.fsencode(f"{place}/open/{end}"), follows=True))
+            for end in (".", "..", "../open", "./..", "../link/."):
+                path = os.fsencode(f"{place}/open/{end}")
+                assert looking._walk(path, follows=True) == os.stat(path).st_mode
                 with pytest.raises(PermissionError):
                     looking._walk(os.fsencode(f"{place}/closed/{end}"), follows=True)
             assert stat.S_ISDIR(looking._walk(os.fsencode(f"{place}/closed/"), follows=True))

@@ -12,6 +12,7 @@ assert sys.platform == "linux"
 
 import stat
 import struct
+from _socket import AF_INET6, inet_ntoa, inet_ntop
 from time import time_ns
 
 from rprun.backends.seccomp import calls, record
@@ -246,9 +247,6 @@ def _inet_address(family: int | None, address: bytes | None) -> tuple[str | None
     """Return address and port of a struct sockaddr_in or sockaddr_in6 (ip(7), ipv6(7)); None where they have none."""
     if address is None:
         return None, None
-    # Not at the start of each run, for the few that have to do with such addresses.
-    from _socket import AF_INET6, inet_ntoa, inet_ntop
-
     if family == _INET and len(address) >= 8:
         return inet_ntoa(address[4:8]), int.from_bytes(address[2:4], "big")
     # Without sin6_scope_id, as in RFC 2133, it is taken too.

@@ -128,11 +128,7 @@ class Looking:
             name = left.pop()
             if not name:
                 continue
-            if name in (b".", b".."):
-                # In a directory that may not be searched they are nothing.
-                os.close(self._step(here, b"."))
-                here = here.rpartition(b"/")[0] if name == b".." else here
-                continue
+            # Also of dots: in a directory that may not be searched they are nothing.
             place = self._step(here, name)
             try:
                 if not self._may_ask(place):
@@ -154,7 +150,10 @@ class Looking:
                 os.close(place)
             if left and not stat.S_ISDIR(mode):
                 raise NotADirectoryError(ENOTDIR, os.strerror(ENOTDIR))
-            here += b"/" + name
+            if name == b"..":
+                here = here.rpartition(b"/")[0]
+            elif name != b".":
+                here += b"/" + name
         return mode
 
     def _step(self, directory: bytes, name: bytes) -> int:
