@@ -90,8 +90,8 @@ def rows(programs: Programs, *, quick: bool) -> list[Row]:
         }
         commands = {name: [programs.paths[name], *words] for name, words in arguments.items() if name in programs.paths}
         times = _type_in_turns({"rprun": [programs.rprun, "--", "sh", "-c", _INNER], **commands}, _BLOCKS[quick])
-    medians = {name: statistics.median(figures) for name, figures in times.items()}
-    tails = {name: percentile(figures, 0.99) for name, figures in times.items()}
+    medians = {name: [statistics.median(figures)] for name, figures in times.items()}
+    tails = {name: [percentile(figures, 0.99)] for name, figures in times.items()}
     found = []
     for what, figures in (("key-press echo, median", medians), ("key-press echo, p99", tails)):
         for name in arguments:

@@ -1,13 +1,12 @@
-"""Programs are timed in turns (A B A B), after a warm-up, and compared by their medians.
+"""Programs are timed in turns (A B A B), after a warm-up, and compared turn by turn.
 
-Turns, because the speed of a machine drifts: what is compared is measured in the same minute. Medians, because one
-interrupted run must not decide.
+Turns, because the speed of a machine drifts: what is compared is measured in the same minute. The median of what the
+turns say, because one interrupted run must not decide.
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import subprocess
 import time
 from typing import TYPE_CHECKING
@@ -44,15 +43,15 @@ def seconds(argv: Sequence[str]) -> float:
     return taken
 
 
-def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> dict[str, float]:
-    """Return each contender's median of `rounds` measurements, taken in turns after `warm_up` unmeasured rounds."""
+def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
+    """Return each contender's `rounds` measurements, taken in turns after `warm_up` unmeasured rounds."""
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(warm_up + rounds):
         for name, measure in contenders.items():
             figure = measure()
             if turn >= warm_up:
                 taken[name].append(figure)
-    return {name: statistics.median(figures) for name, figures in taken.items()}
+    return taken
 
 
 def percentile(figures: Sequence[float], share: float) -> float:

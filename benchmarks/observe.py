@@ -12,17 +12,19 @@ import subprocess
 import sys
 import tempfile
 from functools import partial
+from operator import sub
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks import workloads
 from benchmarks.measure import FailedError, environment, in_turns, seconds
-from benchmarks.table import Row, absent, compared, duration
+from benchmarks.table import absent, compared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from benchmarks.peers import Programs
+    from benchmarks.table import Row
 
 _OPENS = {False: 100_000, True: 10_000}
 _FILES = {False: 160, True: 40}
@@ -179,8 +181,8 @@ def _build(bench: _Bench, *, quick: bool) -> list[Row]:
         whole.append(compared("the same, by eBPF", {**figures, "rprun": figures[_EBPF]}, "bare", 1.08, "s"))
     if _STRACE not in figures:
         return [*whole, absent(added, _STRACE, 0.4)]
-    ours, theirs = figures["rprun"] - figures["bare"], figures[_STRACE] - figures["bare"]
-    return [*whole, Row(added, duration(ours, "s"), f"`{_STRACE}`", duration(theirs, "s"), ours / theirs, 0.4)]
+    more = {name: list(map(sub, figures[name], figures["bare"])) for name in ("rprun", _STRACE)}
+    return [*whole, compared(added, more, _STRACE, 0.4, "s")]
 
 
 def _connections(bench: _Bench, *, quick: bool) -> list[Row]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _HEADS = ("what", "rprun", "against", "", "ratio", "target", "verdict")
 
 
 class Row(NamedTuple):
-    """One comparison; `ratio` is rprun's figure through the other's, or the figure itself where there is no other."""
+    """One comparison; `ratio` is rprun's figures through the other's, or the figure itself where there is no other."""
 
     what: str
     ours: str
@@ -34,10 +35,19 @@ class Row(NamedTuple):
         return "met" if self.ratio <= self.target else "**missed**"
 
 
-def compared(what: str, figures: dict[str, float], against: str, target: float | None, unit: str) -> Row:
-    """Return the row of `rprun` and one contender; figures in seconds, `unit` s, ms or µs for the reader."""
+def compared(what: str, figures: Mapping[str, Sequence[float]], against: str, target: float | None, unit: str) -> Row:
+    """Return the row of `rprun` and one contender: medians, and the median of what each turn gives as the ratio.
+
+    Args:
+        what: was measured.
+        figures: of each contender, in seconds, turn by turn.
+        against: the name of the other one.
+        target: what the ratio should not exceed.
+        unit: s, ms or µs, for the reader.
+    """
     ours, theirs = figures["rprun"], figures[against]
-    return Row(what, duration(ours, unit), f"`{against}`", duration(theirs, unit), ours / theirs, target)
+    ratio = median(one / other for one, other in zip(ours, theirs, strict=True))
+    return Row(what, duration(median(ours), unit), f"`{against}`", duration(median(theirs), unit), ratio, target)
 
 
 def absent(what: str, against: str, target: float | None) -> Row:
