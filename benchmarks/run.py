@@ -56,7 +56,7 @@ def main() -> int:
             print(f"benchmarks: {name} failed: {error}", file=sys.stderr)
             failed = True
     print(render(rows))
-    print(f"\nMedians, measured in turns, and of the ratios of each turn: {programs.describe()}")
+    print(f"\nMedians of figures and of ratios, measured in turns: {programs.describe()}")
     return 1 if failed or any("missed" in row.verdict() for row in rows) else 0
 
 
