@@ -30,6 +30,10 @@ from errno import EINVAL
 
 from rprun.linux import bpf, libc
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 BUSY, DISCARD = 1 << 31, 1 << 30  # BPF_RINGBUF_BUSY_BIT, BPF_RINGBUF_DISCARD_BIT
 HEADER_SIZE = 8  # BPF_RINGBUF_HDR_SZ
 _LENGTH = DISCARD - 1
@@ -109,8 +113,8 @@ class RingBuffer:
                 length &= _LENGTH
             position += length + (HEADER_SIZE + 7) & -8
         # A slice of a mapping is a copy; it must be made before the room is given back.
-        producer = self._producer
-        records = [producer[each] for each in found]
+        producer: Any = self._producer
+        records: list[bytes] = [producer[each] for each in found]
         self._read[0] = position
         return records
 
