@@ -51,7 +51,7 @@ def _processed(kind: bpf.ProgramKind, code: bytes) -> int:
         ctypes.addressof(held),
         ctypes.addressof(licence),
         *(_STATISTICS, len(log), ctypes.addressof(text)),
-        *(0, 0, b"", 0, 0),
+        *(0, 0, b""),
     )
     os.close(bpf.command(5, attributes))  # BPF_PROG_LOAD
     found = re.search(rb"processed (\d+) insns", text.value)
