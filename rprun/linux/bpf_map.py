@@ -73,7 +73,7 @@ class Map:
         return value.raw
 
     def update(self, key: bytes, value: bytes) -> None:
-        """Put a value where there may be one. In a CGROUP_ARRAY a value is the descriptor of a cgroup's directory.
+        """Put a value where there may be one. In a PROG_ARRAY a value is the descriptor of a program.
 
         Raises:
             OSError: E2BIG: a hash has no room, or an array no such index.
