@@ -215,10 +215,12 @@ def test_an_echo_comes_before_who_hears_of_the_key(bash: Callable[..., Bash], tm
     line = _script(tmp_path, "sh", WITNESS)
     outer = bash(R="rprun --")
     outer.run("ulimit -c 0")
-    outer.begin(line, "begun")
     start = len(outer.output)
+    outer.begin(line, "begun")
     outer.type("\x1c")
     outer.expect("heard", start=start)
     # The shell's prompt may come before that, too: the key has ended the script.
     outer.wait(outer.at_prompt, "the shell")
-    assert bytes(outer.output[start:]).lstrip(b"\r\n").startswith(b"^\\")
+    shown = bytes(outer.output[start:]).decode().replace("\r\n", "\n").partition("begun")[2]
+    assert shown.startswith("\n^\\")
+    assert "heard\n" in shown
